@@ -1,0 +1,69 @@
+"""What the commands share: the JSON envelope, errors, progress, numbers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+__all__ = ("ENVELOPE_VERSION", "console", "emit_json", "progress_on_stderr", "warn")
+
+ENVELOPE_VERSION = 1
+
+
+def console() -> Console:
+    """Return the console for answers (stdout); colours only on a terminal, and not with NO_COLOR."""
+    from rich.console import Console
+
+    # Without a terminal there is no width to keep to: tables are printed as wide as they are.
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False)
+
+
+def warn(text: str) -> None:
+    """Print a warning to stderr."""
+    print(f"replay: warning: {text}", file=sys.stderr)
+
+
+def emit_json(command: str, status: str, data: Any, diagnostics: list[dict[str, object]] | None = None) -> None:  # noqa: ANN401
+    """Print the envelope that every command with ``--json`` answers with.
+
+    Args:
+        command: name of the command.
+        status: "ok", "differs" or "error".
+        data: the answer.
+        diagnostics: {"level": "warning" or "error", "message": …, "where": …}.
+    """
+    envelope = {
+        "version": ENVELOPE_VERSION,
+        "command": command,
+        "status": status,
+        "data": data,
+        "diagnostics": diagnostics or [],
+    }
+    json.dump(envelope, sys.stdout, indent=2)
+    sys.stdout.write("\n")
+
+
+@contextmanager
+def progress_on_stderr(label: str) -> Iterator[Callable[[int, int], None]]:
+    """Show a progress bar on stderr if that is a terminal; yields a function to be told (done, in all)."""
+    if not sys.stderr.isatty():
+        yield lambda _done, _total: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        TextColumn("{task.percentage:3.0f} %"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(label, total=1)
+        yield lambda done, total: bar.update(task, completed=done, total=max(total, 1))

@@ -1,0 +1,94 @@
+"""The ``replay`` command: one file per subcommand, errors turned into exit codes here and nowhere else.
+
+Exit codes: 0 fine, 1 verdicts differ, 2 usage, 3 bad input file, 4 internal invariant broken.
+"""
+
+from __future__ import annotations
+
+import sys
+import traceback
+
+import typer
+
+from replay import __version__
+from replay.cli import features, import_, info, profiles, run, validate
+from replay.cli.common import emit_json
+from replay.errors import InputError, ReplayError
+
+__all__ = ("app", "main")
+
+app = typer.Typer(
+    name="replay",
+    no_args_is_help=True,
+    add_completion=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    help="Replay pfn walks, memory hotplug and memory poison as each Linux kernel decides them.",
+    epilog="Exit codes: 0 fine, 1 verdicts differ, 2 usage, 3 bad input file, 4 internal error.",
+)
+
+
+def _version(value: bool) -> None:
+    if value:
+        typer.echo(f"replay {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and stop."
+    ),
+) -> None:
+    """Replay pfn walks, memory hotplug and memory poison as each Linux kernel decides them."""
+
+
+app.command("run")(run.command)
+app.command("info")(info.command)
+app.command("validate")(validate.command)
+app.command("profiles")(profiles.command)
+app.command("features")(features.command)
+app.add_typer(import_.app, name="import")
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run the command line and exit with its code."""
+    arguments = sys.argv[1:] if arguments is None else arguments
+    sys.exit(_run(arguments))
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        app(arguments)  # exits by itself: with 2 for bad usage, or with what a command raises
+    except SystemExit as stop:
+        return stop.code if isinstance(stop.code, int) else 0
+    except ReplayError as error:
+        return _report(arguments, error, error.exit_code)
+    except BrokenPipeError:
+        sys.stderr.close()  # whoever read the answer has gone; there is nobody to tell
+        return 0
+    except OSError as error:
+        if error.filename:
+            found = InputError(error.filename, f"no way to use it ({error.strerror})", "a readable file")
+            return _report(arguments, found, found.exit_code)
+        return _internal(error)
+    except Exception as error:
+        return _internal(error)
+    return 0
+
+
+def _report(arguments: list[str], error: ReplayError, code: int) -> int:
+    message = " ".join(str(error).split())
+    if "--json" in arguments:
+        where = error.where if isinstance(error, InputError) else ""
+        command = arguments[0] if arguments else ""
+        emit_json(command, "error", None, [{"level": "error", "message": message, "where": where}])
+    print(f"replay: error: {message}", file=sys.stderr)
+    return code
+
+
+def _internal(error: BaseException) -> int:
+    traceback.print_exception(error)
+    print("replay: internal error: this is a defect of replay, please report it with the lines above", file=sys.stderr)
+    return 4

@@ -1,0 +1,1 @@
+"""What a replay is held against: the recording, the truth, another kernel."""

@@ -1,0 +1,121 @@
+"""The scalar reference as an engine: its answers, counted like those of the vector engine."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+import numpy as np
+
+from replay.engine.replay import NOT_DECIDED, Replay
+from replay.engine.rows import Outcomes
+from replay.engine.tally import DUMP, SLOW_PATH, Difference, Tally
+from replay.engine.watches import RACE
+from replay.kernel.profiles import Profile
+from replay.kernel.registry import CHECK_NAMES, FUNCTIONS
+from replay.kernel.walk import GET_DEV_PAGEMAP
+from replay.scalar import replay_trace as scalar_rows
+from replay.scalar.rows import rows_of
+from replay.trace.outcomes import CHECK_NONE, CHECK_SEVERAL, OUTCOME_COLUMNS, outcome_dtype
+from replay.trace.reader import TraceFile
+from replay.trace.schema import LOOKUPS, EventKind
+
+__all__ = ("replay_trace",)
+
+_DUMPS = (EventKind.SECTIONS_DUMP, EventKind.SECTION_STATE)
+_STATE_LOOKUPS = LOOKUPS - {EventKind.REGION_INTERSECTS, EventKind.WALK_SYSTEM_RAM_RANGE}
+Row = Mapping[str, int | None]
+
+
+def replay_trace(
+    trace: TraceFile,
+    profile: Profile,
+    *,
+    sink: Callable[[Outcomes], None] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Replay:
+    """Replay a trace with the scalar reference; same arguments and result as the vector engine's.
+
+    The pfn ranges of untruths are those of the rows in which they occur, so they may be wider.
+    """
+    started = time.perf_counter()
+    tally = Tally(events=trace.rows)
+
+    def decided(kind: EventKind, checks: Counter[str]) -> None:
+        function = FUNCTIONS.get(kind)
+        if function is None:
+            return  # oracles are compared, not decided
+        answers = {check.id: check.answer.name for check in function.checks}
+        for check, count in checks.items():
+            tally.decided(function.name, check, answers[check], count)
+
+    outcomes = scalar_rows(trace, profile.features, decided)
+    for number, (row, outcome) in enumerate(zip(rows_of(trace), outcomes, strict=True)):
+        _count(tally, number, row, outcome)
+    if sink is not None:
+        sink(_columns(outcomes))
+    if progress is not None:
+        progress(trace.rows, trace.rows)
+    return Replay(str(trace.path), trace.digest, profile, tally, {"replay": time.perf_counter() - started})
+
+
+def _count(tally: Tally, number: int, row: Row, outcome: dict[str, object]) -> None:
+    """Count one row: what it looked up, how far it agrees, where it departs from the truth."""
+    kind = EventKind(row["kind"] or 0)
+    out = {name: value for name, value in outcome.items() if isinstance(value, int)}
+    units = (row.get("nr_pages") or 1) if kind in _STATE_LOOKUPS else 1
+    if kind in _STATE_LOOKUPS:
+        tally.pages += units
+    tally.slow += out["slow_pages"]
+    for name, ranges in (("false_online", tally.false_online), ("false_offline", tally.false_offline)):
+        if out[name]:
+            first = row.get("pfn") or 0
+            last = first + (units - 1) * (row.get("stride") or 1)
+            ranges.add(min(first, last), max(first, last), out[name])
+    if kind in FUNCTIONS or kind in _DUMPS:
+        _compare(tally, number, kind, row, outcome, units)
+    elif kind.name.lower() in {"memory_failure", "soft_offline_page", "unpoison_memory"}:
+        given = int(row.get("recorded_ret") is not None)
+        tally.compare(kind.name.lower(), given, 0, NOT_DECIDED, given)
+
+
+def _compare(tally: Tally, number: int, kind: EventKind, row: Row, outcome: dict[str, object], units: int) -> None:
+    function, check = DUMP, ""
+    if kind in FUNCTIONS:
+        function, check = FUNCTIONS[kind].name, str(outcome["check"]).partition("/")[2]
+    aspects = [(function, "match", kind in _DUMPS or row.get("recorded_ret") is not None)]
+    if kind is EventKind.PFN_TO_ONLINE_PAGE:
+        aspects.append((SLOW_PATH, "slow_match", row.get("recorded_slow") is not None))
+    if kind in {EventKind.PFN_TO_ONLINE_PAGE, EventKind.GET_DEV_PAGEMAP}:
+        aspects.append((GET_DEV_PAGEMAP.name, "pgmap_match", row.get("recorded_pgmap") is not None))
+    for aspect, column, given in aspects:
+        if not given:
+            continue
+        agreed, race = _number(outcome, column), _number(outcome, "race")
+        unproven, reason = min(race, units - agreed), RACE
+        if check == "absent":
+            unproven, reason = units, "no such function in this kernel"
+        elif check == "environment" and agreed:
+            step = next(c for c in FUNCTIONS[kind].checks if c.id == check)
+            agreed, unproven, reason = 0, 1, f"{step.id}: {step.why}"
+        tally.compare(aspect, units, agreed, reason, unproven)
+        if agreed + unproven != units:
+            pfn, recorded = row.get("pfn") or 0, str(row.get("recorded_ret"))
+            tally.differ(Difference(aspect, number, pfn, recorded, check, units - agreed - unproven))
+
+
+def _number(outcome: dict[str, object], column: str) -> int:
+    value = outcome[column]
+    assert isinstance(value, int)
+    return value
+
+
+def _columns(outcomes: list[dict[str, object]]) -> Outcomes:
+    """Return the outcomes as columns, checks by number."""
+    numbers = {name: i for i, name in enumerate(CHECK_NAMES)} | {"": CHECK_NONE, "several": CHECK_SEVERAL}
+    columns: Outcomes = {}
+    for name in OUTCOME_COLUMNS:
+        values = [numbers[str(o[name])] if name == "check" else o[name] for o in outcomes]
+        columns[name] = np.array(values, outcome_dtype(name))
+    return columns

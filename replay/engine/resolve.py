@@ -1,0 +1,146 @@
+"""Resolve: the machine as a piecewise constant function from pfn to state code.
+
+The function is kept as *segments* (sorted start pfns with their codes, the last one open-ended) and, for lookups of single
+pfns, as a *flat* table of one code per subsection. A subsection that a segment border falls into is marked MIXED there and
+looked up in the segments. Only ranges that a transition touched are resolved again.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replay.kernel.walk import Bit, PgmapState
+from replay.machine.machine import Machine
+
+__all__ = ("MIXED", "StateIndex")
+
+MIXED = np.uint16(0x8000)
+_MAX_FLAT = 1 << 26  # subsections; 128 TiB of span, 128 MiB of table. Beyond, lookups search the segments.
+
+U16 = NDArray[np.uint16]
+U32 = NDArray[np.uint32]
+U64 = NDArray[np.uint64]
+
+
+class StateIndex:
+    """State codes of every pfn.
+
+    Args:
+        machine: to resolve; its ``touched`` list is consumed by ``refresh``.
+        section_limit: /proc/kpageflags ends at a section border.
+
+    Attributes:
+        starts: first pfn of each segment, uint64, starting with 0.
+        codes: state code of each segment, uint16.
+        pgmaps: pagemap id of each segment's index entry, uint32, 0 for none.
+        flat: code per subsection, uint16, MIXED where the segments have to be asked; its last entry stands for all beyond.
+        version: grows whenever something changed.
+    """
+
+    def __init__(self, machine: Machine, *, section_limit: bool) -> None:
+        self.machine = machine
+        self.section_limit = section_limit
+        self.shift = np.uint64(machine.geometry.subsection_shift)
+        self.starts: U64 = np.zeros(1, np.uint64)
+        self.codes: U16 = np.zeros(1, np.uint16)
+        self.pgmaps: U32 = np.zeros(1, np.uint32)
+        self.flat: U16 = np.full(1, MIXED)
+        self.version = 0
+        machine.touched = [(0, 1 << 64)]
+        self.refresh()
+
+    def refresh(self) -> None:
+        """Bring the tables up to date with the machine."""
+        if not self.machine.touched:
+            return
+        for low, high in _union(self.machine.touched):
+            self._resolve(low, high)
+        self.machine.touched = []
+        self._flatten()
+        self.version += 1
+
+    def segment_of(self, pfns: U64) -> NDArray[np.int64]:
+        """Return the index of the segment that holds each pfn."""
+        return np.asarray(np.searchsorted(self.starts, pfns, "right") - 1, np.int64)
+
+    def ends(self) -> list[int]:
+        """Return the pfn after the last of each segment; 2**64 for the last."""
+        return [*self.starts[1:].tolist(), 1 << 64]
+
+    def _resolve(self, low: int, high: int) -> None:
+        """Compute the segments of ``[low, high)`` anew and splice them in."""
+        m, g = self.machine, self.machine.geometry
+        top = min(high, (1 << 64) - 1)
+        edges = {low, *m.sections.edges(low, top), *m.pagemaps.index.edges(low, top)}
+        edges.update(m.memblock.edges(low, top), m.ram.edges(low, top))
+        fixed = (self._limit(), g.max_pfns, 1 << 64 - g.page_shift)
+        edges.update(p for p in fixed if low <= p < high)
+        if high < 1 << 64:
+            edges.add(high)  # what follows keeps its code
+        starts = np.array(sorted(edges), np.uint64)
+        codes, pgmaps = self._codes_at(starts)
+        first, last = np.searchsorted(self.starts, [np.uint64(low), np.uint64(top)])
+        if high >= 1 << 64:
+            last = self.starts.size
+        self.starts = np.concatenate([self.starts[:first], starts, self.starts[last:]])
+        self.codes = np.concatenate([self.codes[:first], codes, self.codes[last:]])
+        self.pgmaps = np.concatenate([self.pgmaps[:first], pgmaps, self.pgmaps[last:]])
+        self._merge()
+
+    def _merge(self) -> None:
+        """Join neighbours that are alike, and drop borders given twice."""
+        twice = np.zeros(self.starts.size, np.bool_)
+        twice[:-1] = self.starts[1:] == self.starts[:-1]
+        keep = ~twice
+        self.starts, self.codes, self.pgmaps = self.starts[keep], self.codes[keep], self.pgmaps[keep]
+        change = np.ones(self.starts.size, np.bool_)
+        change[1:] = (self.codes[1:] != self.codes[:-1]) | (self.pgmaps[1:] != self.pgmaps[:-1])
+        self.starts, self.codes, self.pgmaps = self.starts[change], self.codes[change], self.pgmaps[change]
+
+    def _codes_at(self, pfns: U64) -> tuple[U16, U32]:
+        m, g = self.machine, self.machine.geometry
+        flags, bits = m.sections.at(pfns)
+        pgmaps = m.pagemaps.index.at(pfns)
+        dying = [p.id for p in m.pagemaps.by_id.values() if p.dying]
+        state = np.where(
+            pgmaps == 0, PgmapState.NONE, np.where(np.isin(pgmaps, dying), PgmapState.DYING, PgmapState.LIVE)
+        )
+        code = flags.astype(np.uint16) << Bit.PRESENT  # SectionFlags stand in the order of the bits
+        code |= bits.astype(np.uint16) << Bit.SUBSECTION
+        code |= state.astype(np.uint16) << Bit.PAGEMAP
+        code |= (m.memblock.at(pfns) != 0).astype(np.uint16) << Bit.MEMBLOCK
+        code |= (m.ram.at(pfns) != 0).astype(np.uint16) << Bit.RAM
+        code |= (pfns >= self._limit()).astype(np.uint16) << Bit.LIMIT
+        code |= (pfns >= g.max_pfns).astype(np.uint16) << Bit.BEYOND
+        code |= (pfns >= 1 << 64 - g.page_shift).astype(np.uint16) << Bit.HIGH
+        return np.asarray(code, np.uint16), pgmaps
+
+    def _limit(self) -> int:
+        limit = self.machine.max_pfn
+        return self.machine.whole_sections(0, limit)[1] if self.section_limit else limit
+
+    def _flatten(self) -> None:
+        """Fill the table of subsections from the segments."""
+        shift, pages = int(self.shift), 1 << int(self.shift)
+        borders = self.starts[self.starts < self.machine.geometry.max_pfns]
+        count = int(borders[-1]) + pages - 1 >> shift if borders.size else 0
+        if count > _MAX_FLAT:
+            count = 0
+        first = (self.starts + np.uint64(pages - 1)) >> self.shift  # first subsection wholly in or after the segment
+        first = np.minimum(first, np.uint64(count)).astype(np.int64)
+        lengths = np.diff(np.append(first, count))
+        self.flat = np.append(np.repeat(self.codes, lengths), MIXED)
+        inside = self.starts & np.uint64(pages - 1) != 0
+        self.flat[np.minimum(self.starts[inside] >> self.shift, np.uint64(count)).astype(np.int64)] = MIXED
+
+
+def _union(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return disjoint ranges that cover the given ones."""
+    merged: list[tuple[int, int]] = []
+    for low, high in sorted(ranges):
+        if merged and low <= merged[-1][1]:
+            merged[-1] = (merged[-1][0], max(merged[-1][1], high))
+        elif low < high:
+            merged.append((low, high))
+    return merged

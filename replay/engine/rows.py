@@ -1,0 +1,119 @@
+"""The lookups of one stretch, as arrays; and the outcome columns that a replay fills in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replay.engine.runs import Runs
+from replay.trace.outcomes import CHECK_NONE, OUTCOME_COLUMNS, outcome_dtype
+
+__all__ = ("ColumnSource", "Lookups", "Outcomes", "Recorded", "blank_outcomes")
+
+I64 = NDArray[np.int64]
+U64 = NDArray[np.uint64]
+Outcomes = dict[str, NDArray[np.generic]]
+
+
+class ColumnSource(Protocol):
+    """Part of a trace that gives its columns as arrays (``replay.trace.reader.Batch``)."""
+
+    row: int
+
+    def __len__(self) -> int: ...
+
+    def column(self, name: str) -> NDArray[np.generic]:
+        """Return a column, nulls as its default."""
+        ...
+
+    def given(self, name: str) -> NDArray[np.bool_] | bool:
+        """Return where a column is given."""
+        ...
+
+
+@dataclass(frozen=True)
+class Recorded:
+    """A recorded column of the rows at hand.
+
+    Attributes:
+        value: int64 or narrower, undefined where not given.
+        given: True, False, or bool per row.
+    """
+
+    value: NDArray[np.generic]
+    given: NDArray[np.bool_] | bool
+
+    def any(self) -> bool:
+        """Return whether any row has it."""
+        return self.given if isinstance(self.given, bool) else bool(self.given.any())
+
+    def part(self, part: slice) -> Recorded:
+        """Return some of the rows."""
+        return Recorded(self.value[part], self.given if isinstance(self.given, bool) else self.given[part])
+
+    def mask(self) -> NDArray[np.bool_]:
+        """Return bool per row."""
+        return np.full(self.value.size, self.given) if isinstance(self.given, bool) else self.given
+
+
+@dataclass(frozen=True)
+class Lookups:
+    """Rows of one lookup function within one stretch.
+
+    Attributes:
+        rows: indices within the batch, or a slice of it.
+        pfn: first pfn.
+        runs: None when every row is a single pfn.
+        ret: recorded_ret.
+        slow: recorded_slow.
+        pgmap: recorded_pgmap.
+    """
+
+    rows: I64 | slice
+    pfn: U64
+    runs: Runs | None
+    ret: Recorded
+    slow: Recorded
+    pgmap: Recorded
+
+    @classmethod
+    def of(cls, batch: ColumnSource, rows: I64 | slice) -> Lookups:
+        """Return the lookups of a batch at these rows."""
+        pfn = np.asarray(batch.column("pfn")[rows], np.uint64)
+        runs = None
+        if batch.given("nr_pages") is not False:
+            nr_pages = np.asarray(batch.column("nr_pages")[rows], np.uint64)
+            if (nr_pages != 1).any():
+                runs = Runs.of(pfn, nr_pages, np.asarray(batch.column("stride")[rows], np.int64))
+        return cls(rows, pfn, runs, *(_recorded(batch, f"recorded_{n}", rows) for n in ("ret", "slow", "pgmap")))
+
+    def unrecorded(self) -> Lookups:
+        """Return the same rows without what was recorded about them."""
+        return replace(self, **{n: replace(getattr(self, n), given=False) for n in ("ret", "slow", "pgmap")})
+
+    def row_numbers(self, part: slice | None = None) -> I64:
+        """Return the indices within the batch of all rows, or of a part of them."""
+        part = slice(0, self.pfn.size) if part is None else part
+        if isinstance(self.rows, slice):
+            return np.arange(self.rows.start + part.start, self.rows.start + min(part.stop, self.pfn.size))
+        return self.rows[part]
+
+    def as_runs(self) -> Runs:
+        """Return the rows as runs, single pfns being runs of one."""
+        one = np.ones(self.pfn.size, np.uint64)
+        return self.runs if self.runs is not None else Runs(self.pfn, one, one)
+
+
+def _recorded(batch: ColumnSource, name: str, rows: I64 | slice) -> Recorded:
+    given = batch.given(name)
+    return Recorded(batch.column(name)[rows], given if isinstance(given, bool) else given[rows])
+
+
+def blank_outcomes(rows: int) -> Outcomes:
+    """Return outcome columns in which nothing is decided yet."""
+    columns: Outcomes = {name: np.zeros(rows, outcome_dtype(name)) for name in OUTCOME_COLUMNS}
+    columns["check"] = np.full(rows, CHECK_NONE, np.uint8)
+    return columns

@@ -1,0 +1,75 @@
+"""Every error a user can meet, with the exit code of the command line.
+
+Exit codes: 0 fine, 1 verdicts differ or a regression was found, 2 usage, 3 bad input file,
+4 internal invariant broken. A message says where it happened, what was found, what was needed and what to do.
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+__all__ = (
+    "InputError",
+    "InvariantError",
+    "ReplayError",
+    "TraceError",
+    "UnknownNameError",
+    "UsageError",
+    "did_you_mean",
+)
+
+
+class ReplayError(Exception):
+    """Root of all errors of this package; ``exit_code`` is what the command line returns for it."""
+
+    exit_code = 4
+
+
+class UsageError(ReplayError):
+    """The request itself cannot be carried out: an unknown name, options that exclude each other."""
+
+    exit_code = 2
+
+
+class UnknownNameError(UsageError):
+    """A profile, feature, column or event kind that does not exist."""
+
+    def __init__(self, what: str, name: str, known: Iterable[str], hint: str = "") -> None:
+        self.name = name
+        message = f"unknown {what} {name!r}{did_you_mean(name, known)}"
+        super().__init__(f"{message}; {hint}" if hint else message)
+
+
+class InputError(ReplayError):
+    """An input (trace, recording, machine description) that cannot be used.
+
+    Args:
+        where: file, and row and column where they are known.
+        found: what is there.
+        needed: what would have been right.
+        hint: what to do about it, if anything can be said.
+    """
+
+    exit_code = 3
+
+    def __init__(self, where: object, found: str, needed: str, hint: str = "") -> None:
+        self.where, self.found, self.needed, self.hint = str(where), found, needed, hint
+        message = f"{where}: found {found}; needed {needed}"
+        super().__init__(f"{message}; {hint}" if hint else message)
+
+
+class TraceError(InputError):
+    """A trace file that is damaged, or whose content contradicts the format."""
+
+
+class InvariantError(ReplayError):
+    """Something that cannot happen did: a defect of this tool, never of the input."""
+
+    exit_code = 4
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """Return ``' (did you mean ...?)'`` with the closest known names, or ``''``."""
+    close = difflib.get_close_matches(name, list(known), n=3, cutoff=0.6)
+    return f" (did you mean {', '.join(close)}?)" if close else ""

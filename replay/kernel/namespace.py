@@ -1,0 +1,399 @@
+"""How nvdimm lays out fsdax and devdax namespaces, and which nodes it gives them (walk semantics 3.4 and 5.2).
+
+A namespace starts with an info block (8 KiB, rounded up to a page). In *dev* mode the memmap follows it, within the
+namespace (an altmap); in *mem* mode the memmap lives in RAM and the info block counts as data. Addresses and sizes in bytes
+unless said, ends exclusive.
+"""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from enum import StrEnum
+from operator import attrgetter
+
+from replay.errors import UsageError
+from replay.kernel.calls import Kernel, always, error, fact, ok
+from replay.kernel.decision import Answer, Bools, Check, KernelFunction
+from replay.machine.geometry import SUBSECTION_SHIFT, Geometry
+from replay.machine.machine import Machine
+from replay.machine.pagemaps import Altmap, Pagemap
+from replay.machine.resources import Region
+
+__all__ = (
+    "ND_PFN_INIT",
+    "ND_PFN_VALIDATE",
+    "REGION_NODES",
+    "InfoBlock",
+    "InitFacts",
+    "Layout",
+    "Mode",
+    "Namespace",
+    "NodeFacts",
+    "NodeSource",
+    "Nodes",
+    "RegionNodes",
+    "ValidateFacts",
+    "attach",
+    "create",
+    "region_nodes",
+)
+
+_INFO_BYTES = 8 << 10
+_LABEL_BYTES = 128 << 10
+_STRUCT_PAGE_BYTES = 64
+_UNIT = 1 << SUBSECTION_SHIFT
+
+Spans = tuple[tuple[int, int], ...]
+
+
+class Mode(StrEnum):
+    """Where the memmap of a namespace lives, in the words of ndctl."""
+
+    DEV = "dev"
+    MEM = "mem"
+
+
+@dataclass(frozen=True)
+class Namespace:
+    """A namespace that is to be used as fsdax or devdax.
+
+    Attributes:
+        start: first byte.
+        size: bytes.
+        mode: where the memmap lives.
+        align: alignment of the data.
+        devdax: devdax instead of fsdax.
+
+    Raises:
+        UsageError: no size, or an alignment that is not a power of two.
+    """
+
+    start: int
+    size: int
+    mode: Mode = Mode.DEV
+    align: int = _UNIT
+    devdax: bool = False
+
+    def __post_init__(self) -> None:
+        if self.size <= 0 or self.align <= 0 or self.align & (self.align - 1):
+            raise UsageError(f"namespace: needs a size and a power of two, not {self.size} and {self.align:#x}")
+
+    @property
+    def end(self) -> int:
+        """Address after the last byte."""
+        return self.start + self.size
+
+
+@dataclass(frozen=True)
+class InfoBlock:
+    """What the info block on the medium says.
+
+    Attributes:
+        dataoff: bytes from the padded start to the data.
+        start_pad: bytes left out at the start.
+        end_trunc: bytes left out at the end.
+        align: alignment of the data.
+        mode: where the memmap lives.
+        minor: minor version.
+    """
+
+    dataoff: int
+    start_pad: int
+    end_trunc: int
+    align: int
+    mode: Mode
+    minor: int
+
+
+@dataclass(frozen=True)
+class Layout:
+    """The pagemap of a namespace, in pfns, as ``memremap_pages`` takes it.
+
+    Attributes:
+        ranges: the one range, half open.
+        altmap: None in mem mode.
+        data: first pfn of the data according to the info block.
+    """
+
+    ranges: tuple[tuple[int, int], ...]
+    altmap: Altmap | None
+    data: int
+
+    @property
+    def first_pfn(self) -> int:
+        """First pfn that lookups take for data; behind ``data`` where the base of the altmap is not the start."""
+        return Pagemap(0, self.ranges, self.altmap).data_spans()[0][0]
+
+
+@dataclass(frozen=True)
+class InitFacts:
+    """What making a new info block looks at: booleans, or arrays of them.
+
+    Attributes:
+        unaligned: the start is not a multiple of a subsection (or whatever unit the pagemap needs).
+        no_metadata: the metadata fills the namespace.
+        no_data: nothing is left for data.
+    """
+
+    unaligned: Bools
+    no_metadata: Bools
+    no_data: Bools
+
+
+_INVALID, _NO_ROOM, _UNSUPPORTED = error(errno.EINVAL), error(errno.ENXIO), error(errno.EOPNOTSUPP)
+
+ND_PFN_INIT: KernelFunction[InitFacts] = KernelFunction(
+    "nd_pfn_init",
+    (
+        Check("start", lambda s: s.unaligned, _INVALID, needs=("namespace-start-aligned",), why="not at a subsection"),
+        Check("padded", lambda s: s.no_data, _NO_ROOM, unless=("namespace-subsection-layout",), why="no room for data"),
+        Check("metadata", lambda s: s.no_metadata, _NO_ROOM, why="the metadata fills the namespace"),
+        Check("data", lambda s: s.no_data, _NO_ROOM, needs=("namespace-needs-data",), why="no room for data"),
+        Check("created", always, ok, why="the namespace has room for its metadata"),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class ValidateFacts:
+    """What the validation of an existing info block looks at: booleans, or arrays of them.
+
+    Attributes:
+        settings: mode or alignment of the namespace were changed since.
+        capacity: the alignment exceeds the namespace.
+        beyond: the data would start behind the namespace.
+        offset: the data is not aligned.
+        edges: the pagemap would not start and end at subsections.
+        no_data: nothing is left for data.
+    """
+
+    settings: Bools
+    capacity: Bools
+    beyond: Bools
+    offset: Bools
+    edges: Bools
+    no_data: Bools
+
+
+def _refusal(name: str, number: int, why: str) -> tuple[Check[ValidateFacts], ...]:
+    """Return the check of a fact in its two forms: with a code of its own, and with the one code for all."""
+    when: Callable[[ValidateFacts], Bools] = attrgetter(name)
+    one_code = ("namespace-not-supported",)
+    return (
+        Check(name, when, error(number), unless=one_code, why=why),
+        Check(f"{name}-unsupported", when, _UNSUPPORTED, needs=one_code, why=why),
+    )
+
+
+ND_PFN_VALIDATE: KernelFunction[ValidateFacts] = KernelFunction(
+    "nd_pfn_validate",
+    (
+        *_refusal("settings", errno.EINVAL, "mode or alignment were changed since"),
+        *_refusal("capacity", errno.EINVAL, "the alignment exceeds the namespace"),
+        *_refusal("beyond", errno.EBUSY, "the data starts behind the namespace"),
+        *_refusal("offset", errno.ENXIO, "the data is not aligned"),
+        Check("edges", lambda s: s.edges, _UNSUPPORTED, needs=("namespace-start-aligned",), why="not at subsections"),
+        Check("data", lambda s: s.no_data, _UNSUPPORTED, needs=("namespace-needs-data",), why="no room for data"),
+        Check("valid", always, ok, why="the info block fits its namespace"),
+    ),
+)
+
+
+def create(
+    machine: Machine, kernel: Kernel, namespace: Namespace, *, neighbours: Spans = (), unit: int = _UNIT
+) -> tuple[int, int, InfoBlock | None]:
+    """Make the info block of a new namespace; nothing of the machine changes.
+
+    Args:
+        machine: its resources say what shares sections with the namespace.
+        kernel: whose rules apply.
+        namespace: as the user wants it.
+        neighbours: the other nvdimm regions, byte addresses ``[start, end)``.
+        unit: what a pagemap has to be aligned to; more than a subsection only on ppc64 with large linear mappings.
+
+    Returns:
+        (check index of ``ND_PFN_INIT``, return code, info block or None when refused).
+    """
+    if kernel.has("namespace-subsection-layout"):
+        pad, trunc = 0, namespace.end % max(namespace.align, unit)
+    else:
+        pad, trunc = _section_padding(machine, kernel, namespace, neighbours)
+    dataoff = _dataoff(machine.geometry, kernel, namespace, pad, trunc, unit)
+    facts = InitFacts(
+        unaligned=fact(namespace.start % unit),
+        no_metadata=fact(dataoff >= namespace.size),
+        no_data=fact(dataoff + pad + trunc >= namespace.size),
+    )
+    check = ND_PFN_INIT.decide(facts, kernel.features)
+    ret = ND_PFN_INIT.checks[check].answer.value
+    minor = 2 + kernel.has("namespace-subsection-layout") + kernel.has("namespace-page-size")
+    return check, ret, None if ret else InfoBlock(dataoff, pad, trunc, namespace.align, namespace.mode, minor)
+
+
+def _section_padding(machine: Machine, kernel: Kernel, namespace: Namespace, neighbours: Spans) -> tuple[int, int]:
+    """Return (bytes to leave out at the start, at the end) so that no section is shared with RAM or another region."""
+    section = 1 << machine.geometry.section_size_bits
+    low, high = namespace.start // section * section, -(-namespace.end // section) * section
+    nested = kernel.has("region-intersects-nested")
+    beside = neighbours if kernel.has("namespace-region-padding") else ()
+
+    def shared(start: int, end: int) -> bool:
+        found = machine.resources.region_intersects(start, end - 1, busy=False, ram=True, nested=nested)
+        return found is Region.MIXED or any(s < end and start < e for s, e in beside)
+
+    pad = -namespace.start % section if shared(low, namespace.end) else 0
+    unfit = shared(namespace.start, high) or namespace.end % namespace.align
+    return pad, max(namespace.end % section, namespace.end % namespace.align) if unfit else 0
+
+
+def _dataoff(geometry: Geometry, kernel: Kernel, namespace: Namespace, pad: int, trunc: int, unit: int) -> int:
+    """Return the bytes from the padded start of a new namespace to its data."""
+    start, size, align = namespace.start + pad, namespace.size, max(namespace.align, unit)
+    if kernel.has("namespace-subsection-layout"):
+        pages = size - _INFO_BYTES >> geometry.page_shift
+    else:
+        pages = size - pad - trunc - _INFO_BYTES >> geometry.page_shift
+        pages = -(-pages >> geometry.section_shift) << geometry.section_shift
+        align = namespace.align if namespace.mode is Mode.MEM else align
+    labels = _LABEL_BYTES if namespace.devdax and kernel.has("namespace-label-reserve") else 0
+    memmap = pages * _STRUCT_PAGE_BYTES if namespace.mode is Mode.DEV else 0
+    return -(-(start + _INFO_BYTES + memmap + labels) // align) * align - start
+
+
+def attach(
+    geometry: Geometry, kernel: Kernel, namespace: Namespace, info: InfoBlock, *, unit: int = _UNIT
+) -> tuple[int, int, Layout | None]:
+    """Turn an info block into the pagemap that the namespace is mapped with.
+
+    Args:
+        geometry: of the machine.
+        kernel: whose rules apply.
+        namespace: as the user wants it now.
+        info: what is on the medium.
+        unit: what a pagemap has to be aligned to.
+
+    Returns:
+        (check index of ``ND_PFN_VALIDATE``, return code, layout or None when refused).
+    """
+    start, end, shift = namespace.start + info.start_pad, namespace.end - info.end_trunc, geometry.page_shift
+    facts = ValidateFacts(
+        settings=fact((info.align, info.mode) != (namespace.align, namespace.mode)),
+        capacity=fact(info.align > namespace.size),
+        beyond=fact(info.dataoff >= namespace.size),
+        offset=fact((start + info.dataoff) % info.align or info.dataoff % (1 << shift)),
+        edges=fact(start % unit or end % unit),
+        no_data=fact(info.dataoff >= namespace.size - info.start_pad - info.end_trunc),
+    )
+    check = ND_PFN_VALIDATE.decide(facts, kernel.features)
+    ret = ND_PFN_VALIDATE.checks[check].answer.value
+    first, last, dataoff = start >> shift, end >> shift, info.dataoff >> shift
+    coarse = not kernel.has("namespace-subsection-layout")
+    base = first & -(geometry.pages_per_section if coarse else geometry.pages_per_subsection)
+    info_pages = -(-_INFO_BYTES >> shift)
+    altmap = Altmap(base, info_pages + first - base, dataoff - info_pages) if info.mode is Mode.DEV else None
+    return check, ret, None if ret else Layout(((first, last),), altmap, first + dataoff)
+
+
+class NodeSource(StrEnum):
+    """Who describes a region of persistent memory."""
+
+    NFIT = "nfit"
+    E820 = "e820"
+    DEVICE_TREE = "device-tree"
+
+
+@dataclass(frozen=True)
+class NodeFacts:
+    """What decides about the nodes of a region: booleans, or arrays of them.
+
+    Attributes:
+        nfit: described by an NFIT range.
+        proximity: which has a valid proximity domain.
+        e820: from the e820 map.
+    """
+
+    nfit: Bools
+    proximity: Bools
+    e820: Bools
+
+
+REGION_NODES: KernelFunction[NodeFacts] = KernelFunction(
+    "region_nodes",
+    (
+        Check("unknown", lambda s: s.nfit & ~s.proximity, Answer("unknown", 0), why="no proximity domain"),
+        Check("domain", lambda s: s.nfit, Answer("domain", 1), why="the node of the proximity domain"),
+        Check(
+            "affinity", lambda s: s.e820, Answer("affinity", 1), needs=("e820-target-affinity",), why="firmware's word"
+        ),
+        Check("own", always, Answer("own", 1), why="the node of the address or of the device"),
+    ),
+)
+
+
+@dataclass
+class Nodes:
+    """NUMA nodes of a machine.
+
+    Attributes:
+        online: nodes with memory or processors in use.
+        of_proximity: node of each proximity domain met so far; a new one gets the lowest free number.
+        distances: distance of two nodes, 20 where it is not given.
+    """
+
+    online: frozenset[int]
+    of_proximity: dict[int, int] = field(default_factory=dict)
+    distances: Mapping[tuple[int, int], int] = field(default_factory=dict)
+
+    def domain(self, proximity: int) -> int:
+        """Return the node of a proximity domain, allocating one if it is new."""
+        used = set(self.of_proximity.values())
+        free = next(n for n in range(len(used) + 1) if n not in used)
+        return self.of_proximity.setdefault(proximity, free)
+
+    def nearest_online(self, node: int) -> int:
+        """Return the node itself if online (or -1), else the nearest online one, the lowest of several."""
+        if node < 0 or node in self.online or not self.online:
+            return node
+        return min(sorted(self.online), key=lambda n: self.distances.get((node, n), 20))
+
+
+@dataclass(frozen=True)
+class RegionNodes:
+    """The nodes of a region, -1 for unknown.
+
+    Attributes:
+        numa_node: an online node near the memory.
+        target_node: node of the memory itself, perhaps offline; sysfs hides -1; None: the kernel has no such thing.
+    """
+
+    numa_node: int
+    target_node: int | None
+
+
+def region_nodes(
+    kernel: Kernel,
+    nodes: Nodes,
+    source: NodeSource,
+    *,
+    proximity: int | None = None,
+    node: int = -1,
+    affinity: int = -1,
+) -> RegionNodes:
+    """Return the nodes of a region.
+
+    Args:
+        kernel: whose rules apply.
+        nodes: of the machine; a new proximity domain is added.
+        source: who describes the region.
+        proximity: proximity domain of an NFIT range, None if not valid.
+        node: node of the address (e820) or of the device (device tree), as the running kernel knows it.
+        affinity: node of the address in the firmware's memory affinity table (e820).
+    """
+    facts = NodeFacts(fact(source is NodeSource.NFIT), fact(proximity is not None), fact(source is NodeSource.E820))
+    domain = -1 if proximity is None else nodes.domain(proximity)
+    found = {"unknown": -1, "domain": domain, "affinity": affinity, "own": node}
+    rule = REGION_NODES.checks[REGION_NODES.decide(facts, kernel.features)].id
+    numa_node = found[rule] if rule == "own" else nodes.nearest_online(found[rule])
+    return RegionNodes(numa_node, found[rule] if kernel.has("dax-target-node") else None)

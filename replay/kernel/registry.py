@@ -1,0 +1,61 @@
+"""All kernel functions, by the event kind that asks for them, and the numbering of their checks in outcomes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from replay.kernel.calls import Call
+from replay.kernel.decision import Check, KernelFunction
+from replay.kernel.hotplug import AddMemory, RemoveMemory
+from replay.kernel.memremap import MemremapPages, MemunmapPages
+from replay.kernel.online import MemoryBlockOffline, MemoryBlockOnline, OfflinePages, OnlinePages
+from replay.kernel.reserve import ResourceInsert, ResourceRemove
+from replay.kernel.resource_queries import PGMAP_PFN_VALID, REGION_INTERSECTS, WALK_SYSTEM_RAM_RANGE
+from replay.kernel.walk import GET_DEV_PAGEMAP, KPAGEFLAGS, PFN_TO_ONLINE_PAGE, PFN_VALID
+from replay.trace.schema import EventKind
+
+__all__ = ("CALLS", "CHECK_NAMES", "FUNCTIONS", "check_base", "check_of")
+
+CALLS: dict[EventKind, type[Call]] = {
+    EventKind.ADD_MEMORY: AddMemory,
+    EventKind.REMOVE_MEMORY: RemoveMemory,
+    EventKind.ONLINE_PAGES: OnlinePages,
+    EventKind.OFFLINE_PAGES: OfflinePages,
+    EventKind.MEMORY_BLOCK_ONLINE: MemoryBlockOnline,
+    EventKind.MEMORY_BLOCK_OFFLINE: MemoryBlockOffline,
+    EventKind.MEMREMAP_PAGES: MemremapPages,
+    EventKind.MEMUNMAP_PAGES: MemunmapPages,
+    EventKind.RESOURCE_INSERT: ResourceInsert,
+    EventKind.RESOURCE_REMOVE: ResourceRemove,
+}
+
+FUNCTIONS: dict[EventKind, KernelFunction[Any]] = {
+    EventKind.PFN_VALID: PFN_VALID,
+    EventKind.PFN_TO_ONLINE_PAGE: PFN_TO_ONLINE_PAGE,
+    EventKind.GET_DEV_PAGEMAP: GET_DEV_PAGEMAP,
+    EventKind.PGMAP_PFN_VALID: PGMAP_PFN_VALID,
+    EventKind.KPAGEFLAGS: KPAGEFLAGS,
+    EventKind.REGION_INTERSECTS: REGION_INTERSECTS,
+    EventKind.WALK_SYSTEM_RAM_RANGE: WALK_SYSTEM_RAM_RANGE,
+    **{kind: call.function for kind, call in CALLS.items()},
+}
+
+CHECK_NAMES: tuple[str, ...] = tuple(f"{f.name}/{check.id}" for f in FUNCTIONS.values() for check in f.checks)
+_BASE: dict[str, int] = {}
+for _function in FUNCTIONS.values():
+    _BASE[_function.name] = sum(len(FUNCTIONS[k].checks) for k in list(FUNCTIONS)[: len(_BASE)])
+assert len(CHECK_NAMES) < 250, "checks are numbered in one byte"
+
+
+def check_base(function: KernelFunction[Any]) -> int:
+    """Return the number of a function's first check in ``CHECK_NAMES``."""
+    return _BASE[function.name]
+
+
+def check_of(number: int) -> Check[Any]:
+    """Return the check with that number."""
+    for function in FUNCTIONS.values():
+        at = number - _BASE[function.name]
+        if 0 <= at < len(function.checks):
+            return function.checks[at]
+    raise IndexError(number)

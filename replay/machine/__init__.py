@@ -1,0 +1,1 @@
+"""The memory: geometry, sections, pagemaps, resources, blocks. Knows layouts, no kernel version."""

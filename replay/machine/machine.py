@@ -1,0 +1,90 @@
+"""The simulated memory at one moment: sections, pagemaps, resources, memblock, blocks."""
+
+from __future__ import annotations
+
+from replay.machine.geometry import Geometry
+from replay.machine.intervals import IntervalMap
+from replay.machine.pagemaps import Pagemaps
+from replay.machine.resources import Node, ResourceTree
+from replay.machine.sections import Sections
+
+__all__ = ("Machine",)
+
+
+class Machine:
+    """Everything that a decision may look at. Changes go through its methods or mark what they touched.
+
+    Attributes:
+        geometry: sizes.
+        sections: section table.
+        pagemaps: pagemaps and their index.
+        resources: the resource tree.
+        memblock: mapped memory known to memblock, pfn intervals.
+        ram: pages wholly covered by System RAM resources, pfn intervals.
+        blocks: memory block devices, number -> online.
+        max_pfn: end of the highest page the kernel has taken over.
+        touched: pfn ranges changed since somebody last looked (and cleared it).
+    """
+
+    def __init__(self, geometry: Geometry, resources: ResourceTree, *, whole_sections: bool) -> None:
+        self.geometry = geometry
+        self.sections = Sections(geometry, whole=whole_sections)
+        self.pagemaps = Pagemaps()
+        self.resources = resources
+        self.memblock = IntervalMap()
+        self.ram = IntervalMap()
+        self.blocks: dict[int, bool] = {}
+        self.max_pfn = 0
+        self.touched: list[tuple[int, int]] = []
+        self._refresh_ram(0, 1 << 64 - geometry.page_shift)
+
+    def touch(self, start: int, end: int) -> None:
+        """Note that states of pfns ``[start, end)`` may have changed."""
+        self.touched.append((start, end))
+
+    def whole_sections(self, start: int, end: int) -> tuple[int, int]:
+        """Return ``[start, end)`` extended to section borders."""
+        mask = self.geometry.pages_per_section - 1
+        return start & ~mask, end + mask & ~mask
+
+    def touch_sections(self, start: int, end: int) -> None:
+        """Note that states of all sections that ``[start, end)`` touches may have changed."""
+        self.touch(*self.whole_sections(start, end))
+
+    def block_numbers(self, start: int, end: int) -> range:
+        """Return the numbers of the memory blocks that pfns ``[start, end)`` touch."""
+        pages = self.geometry.pages_per_block
+        return range(start // pages, (end + pages - 1) // pages if end > start else start // pages)
+
+    def insert_ram(self, start: int, end: int, name: str, *, nested: bool) -> bool:
+        """Insert a busy System RAM entry over pfns ``[start, end)``; return False on a conflict."""
+        shift = self.geometry.page_shift
+        node = Node(start << shift, (end << shift) - 1, name, busy=True, ram=True)
+        if not self.resources.insert(node, nested=nested):
+            return False
+        self._refresh_ram(start, end)
+        return True
+
+    def remove_ram(self, start: int, end: int) -> None:
+        """Cut pfns ``[start, end)`` out of the System RAM entries."""
+        shift = self.geometry.page_shift
+        self.resources.remove_ram(start << shift, (end << shift) - 1)
+        self._refresh_ram(start, end)
+
+    def resources_changed(self, first: int, last: int) -> None:
+        """Note that entries within bytes ``[first, last]`` were inserted or removed."""
+        shift = self.geometry.page_shift
+        self._refresh_ram(first >> shift, (last >> shift) + 1)
+
+    def raise_max_pfn(self, end: int) -> None:
+        """Let max_pfn be at least ``end``; it never falls."""
+        if end > self.max_pfn:
+            mask = self.geometry.pages_per_section - 1
+            self.touch(self.max_pfn & ~mask, end + mask & ~mask)
+            self.max_pfn = end
+
+    def _refresh_ram(self, start: int, end: int) -> None:
+        self.ram.clear(start, end)
+        for low, high in self.resources.ram_ranges(start, end, self.geometry.page_shift, children=True):
+            self.ram.assign(low, high, 1)
+        self.touch(start, end)

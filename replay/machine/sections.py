@@ -1,0 +1,147 @@
+"""Sections: flag bits and subsection maps, kept only for sections that exist."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replay.machine.geometry import Geometry
+from replay.trace.schema import SectionFlags
+
+__all__ = ("Sections",)
+
+
+class Sections:
+    """The section table. Ranges are pfns ``[start, end)``.
+
+    Args:
+        geometry: sizes.
+        whole: sections are populated and emptied as a whole (there is no subsection map yet).
+    """
+
+    def __init__(self, geometry: Geometry, *, whole: bool) -> None:
+        self.geometry = geometry
+        self.whole = whole
+        self._flags: dict[int, int] = {}
+        self._bits: dict[int, NDArray[np.bool_]] = {}
+        self._sorted: NDArray[np.uint64] | None = None
+
+    def __len__(self) -> int:
+        return len(self._flags)
+
+    def copy(self) -> Sections:
+        """Return an independent copy."""
+        twin = Sections(self.geometry, whole=self.whole)
+        twin._flags = dict(self._flags)
+        twin._bits = {section: bits.copy() for section, bits in self._bits.items()}
+        return twin
+
+    def numbers(self) -> NDArray[np.uint64]:
+        """Return the numbers of the present sections, ascending."""
+        if self._sorted is None:
+            self._sorted = np.array(sorted(self._flags), np.uint64)
+        return self._sorted
+
+    def flags(self, section: int) -> int:
+        """Return the SectionFlags of a section, 0 when it is absent."""
+        return self._flags.get(section, 0)
+
+    def bits(self, section: int) -> NDArray[np.bool_]:
+        """Return the subsection map of a section (bool, one per subsection), all clear when it is absent."""
+        found = self._bits.get(section)
+        return np.zeros(self.geometry.subsections_per_section, np.bool_) if found is None else found
+
+    def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
+        """Yield (section, first subsection, subsection after the last) of the parts of a range, section by section."""
+        g = self.geometry
+        for section in range(start >> g.section_shift, (end - 1 >> g.section_shift) + 1 if end > start else 0):
+            base = section << g.section_shift
+            low = max(start - base, 0) >> g.subsection_shift
+            high = (min(end - base, g.pages_per_section) - 1 >> g.subsection_shift) + 1
+            yield section, low, high
+
+    def populate(self, start: int, end: int, extra: int = 0) -> None:
+        """Make the sections of a range present and valid, set its subsections; new sections get ``extra`` flags too."""
+        basic = SectionFlags.PRESENT | SectionFlags.HAS_MEM_MAP
+        for section, low, high in self.pieces(start, end):
+            if section not in self._flags:
+                self._flags[section] = int(extra)
+                self._bits[section] = np.zeros(self.geometry.subsections_per_section, np.bool_)
+                self._sorted = None
+            self._flags[section] |= int(basic)
+            self._bits[section][slice(None) if self.whole else slice(low, high)] = True
+
+    def first_populated(self, start: int, end: int) -> int | None:
+        """Return the number of the first section in which a subsection of the range is populated, or None."""
+        for section, low, high in self.pieces(start, end):
+            if section in self._bits and self._bits[section][low:high].any():
+                return section
+        return None
+
+    def depopulate(self, start: int, end: int) -> None:
+        """Clear the subsections of a range; a section left with none loses all its flags.
+
+        A piece whose subsections are not all set is left alone, as the kernel does (with a warning).
+        """
+        for section, low, high in self.pieces(start, end):
+            bits = self._bits.get(section)
+            if bits is None:
+                continue
+            if self.whole:
+                bits[:] = False
+            elif bits[low:high].all():
+                bits[low:high] = False
+            if not bits.any():
+                del self._flags[section], self._bits[section]
+                self._sorted = None
+
+    def mark(self, start: int, end: int, flag: SectionFlags, *, on: bool) -> None:
+        """Set or clear a flag on the valid sections that a range touches (clearing: on every present one)."""
+        for section, _, _ in self.pieces(start, end):
+            flags = self._flags.get(section, 0)
+            if on and flags & SectionFlags.HAS_MEM_MAP:
+                self._flags[section] = flags | int(flag)
+            elif not on and section in self._flags:
+                self._flags[section] = flags & ~int(flag)
+
+    def all_have(self, start: int, end: int, flags: int) -> bool:
+        """Return whether every section that the range touches has all these flags."""
+        return all(self.flags(section) & flags == flags for section, _, _ in self.pieces(start, end))
+
+    def any_has(self, start: int, end: int, flags: int) -> bool:
+        """Return whether some section that the range touches has any of these flags."""
+        return any(self.flags(section) & flags for section, _, _ in self.pieces(start, end))
+
+    def at(self, pfns: NDArray[np.uint64]) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
+        """Return section flags and subsection bit at many pfns (0 and False where the section is absent)."""
+        g = self.geometry
+        flags = np.zeros(pfns.shape, np.uint8)
+        bits = np.zeros(pfns.shape, np.bool_)
+        numbers = self.numbers()
+        if not numbers.size:
+            return flags, bits
+        section = pfns >> np.uint64(g.section_shift)
+        slot = np.minimum(np.searchsorted(numbers, section), numbers.size - 1)
+        hit = numbers[slot] == section
+        all_flags = np.array([self._flags[n] for n in numbers.tolist()], np.uint8)
+        all_bits = np.array([self._bits[n] for n in numbers.tolist()])
+        sub = (pfns >> np.uint64(g.subsection_shift)) & np.uint64(g.subsections_per_section - 1)
+        flags[hit] = all_flags[slot[hit]]
+        bits[hit] = all_bits[slot[hit], sub[hit].astype(np.int64)]
+        return flags, bits
+
+    def edges(self, start: int, end: int) -> list[int]:
+        """Return the pfns within ``[start, end]`` at which flags or subsection bits may change."""
+        g = self.geometry
+        found: list[int] = []
+        numbers = self.numbers()
+        low = int(np.searchsorted(numbers, start >> g.section_shift))
+        high = int(np.searchsorted(numbers, (end >> g.section_shift) + 1))
+        for section in numbers[low:high].tolist():
+            base = section << g.section_shift
+            changes = np.flatnonzero(np.diff(self._bits[section])) + 1
+            found += [base, base + g.pages_per_section]
+            found += [base + (int(c) << g.subsection_shift) for c in changes]
+        return [pfn for pfn in found if start <= pfn <= end]

@@ -1,0 +1,138 @@
+"""Run a trace through a kernel: the one entry that the command line and other programs use."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from replay import __version__
+from replay.engine.replay import Replay, replay_trace
+from replay.engine.tally import Tally
+from replay.errors import UsageError
+from replay.kernel.profiles import Profile, profile
+from replay.kernel.registry import CHECK_NAMES
+from replay.trace.outcome_file import OutcomeWriter
+from replay.trace.reader import TraceFile
+
+__all__ = ("ENGINES", "Run", "run")
+
+ENGINES = ("vector", "scalar")
+
+
+@dataclass(frozen=True)
+class Run:
+    """What one replay of one trace by one kernel gave.
+
+    Attributes:
+        trace: path as given.
+        digest: identity of the trace.
+        profile: the kernel.
+        engine: "vector" or "scalar".
+        events: rows replayed.
+        tally: everything counted.
+        seconds: wall clock by part: "open", "replay", "total".
+        lost_events: events that the recorder lost; anything but 0 taints the verdicts.
+    """
+
+    trace: str
+    digest: str
+    profile: Profile
+    engine: str
+    events: int
+    tally: Tally
+    seconds: dict[str, float]
+    lost_events: int = 0
+
+    @property
+    def agrees(self) -> bool:
+        """Whether nothing that was compared differs."""
+        return not any(a.differed for a in self.tally.agreement.values())
+
+    @property
+    def reproduce(self) -> str:
+        """A line that gives the same result again."""
+        engine = "" if self.engine == "vector" else f" --engine {self.engine}"
+        return f"replay run {self.trace} --profile {self.profile.name}{engine}"
+
+    def to_dict(self) -> dict[str, object]:
+        """Return plain values: one element of ``runs`` in ``replay run --json``."""
+        t = self.tally
+        return {
+            "trace": self.trace,
+            "digest": self.digest,
+            "profile": self.profile.name,
+            "features": self.profile.digest,
+            "engine": self.engine,
+            "tool": __version__,
+            "events": self.events,
+            "pages": t.pages,
+            "lost_events": self.lost_events,
+            "seconds": {name: round(value, 6) for name, value in self.seconds.items()},
+            "outcomes": {name: dict(sorted(counts.items())) for name, counts in sorted(t.outcomes.items())},
+            "checks": {name: dict(sorted(counts.items())) for name, counts in sorted(t.checks.items())},
+            "agreement": {name: a.to_dict() for name, a in sorted(t.agreement.items())},
+            "differences": {name: [vars(d) for d in rows] for name, rows in sorted(t.differences.items())},
+            "truth": {
+                "false_online": t.false_online.total,
+                "false_offline": t.false_offline.total,
+                "false_online_ranges": [
+                    {"first": low, "last": high, "lookups": n} for low, high, n in t.false_online.merged()
+                ],
+                "false_offline_ranges": [
+                    {"first": low, "last": high, "lookups": n} for low, high, n in t.false_offline.merged()
+                ],
+            },
+            "slow_path": t.slow,
+            "reproduce": self.reproduce,
+        }
+
+
+def run(
+    path: str | os.PathLike[str],
+    kernel: str | Profile | None = None,
+    *,
+    engine: str = "vector",
+    outcomes: str | os.PathLike[str] | None = None,
+    progress: Callable[[int, int], None] | None = None,
+) -> Run:
+    """Replay a trace through one kernel.
+
+    Args:
+        path: the trace.
+        kernel: profile or its name; None takes the kernel that the trace was recorded on.
+        engine: "vector", or "scalar" for the slow reference.
+        outcomes: write the outcome of every row to this Arrow file.
+        progress: is told (rows done, rows in all).
+
+    Raises:
+        TraceError: the trace is damaged, or makes no sense.
+        UsageError: unknown profile or engine, or a profile that cannot replay this machine.
+    """
+    if engine not in ENGINES:
+        raise UsageError(f"unknown engine {engine!r}; there are {' and '.join(ENGINES)}")
+    started = time.perf_counter()
+    with TraceFile.open(path) as trace:
+        chosen = kernel if isinstance(kernel, Profile) else profile(kernel or trace.machine.kernel)
+        opened = time.perf_counter()
+        if outcomes is None:
+            replay = _engine(engine)(trace, chosen, sink=None, progress=progress)
+        else:
+            tool = f"pfn-replay {__version__}"
+            with OutcomeWriter(
+                outcomes, trace=trace.digest, profile=chosen.name, checks=CHECK_NAMES, tool=tool
+            ) as writer:
+                replay = _engine(engine)(trace, chosen, sink=writer.write, progress=progress)
+        seconds = {"open": opened - started, "replay": replay.seconds["replay"]}
+        seconds["total"] = time.perf_counter() - started
+        lost = trace.provenance.lost_events
+        return Run(os.fspath(path), trace.digest, chosen, engine, trace.rows, replay.tally, seconds, lost)
+
+
+def _engine(name: str) -> Callable[..., Replay]:
+    if name == "vector":
+        return replay_trace
+    from replay.compare.reference import replay_trace as reference  # noqa: PLC0415 - only when asked for
+
+    return reference

@@ -1,0 +1,120 @@
+"""Some consecutive rows of a trace as numpy arrays; what the reader hands out and the writer checks."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replay.errors import InvariantError, UnknownNameError
+from replay.trace.schema import COLUMNS
+
+__all__ = ("Array", "Batch", "Given", "Slot")
+
+Array: TypeAlias = NDArray[Any]
+Given: TypeAlias = bool | NDArray[np.bool_]
+
+
+@dataclass
+class Slot:
+    """One column of a batch as it is stored.
+
+    Attributes:
+        values: the values, 0 where the row gives none.
+        given: which rows give a value; True or False when that is so for every row.
+        bitmap: Arrow validity bits that ``given`` is made from on first use, or None.
+    """
+
+    values: Array
+    given: Given = True
+    bitmap: Array | None = None
+
+    def mask(self) -> Given:
+        """Return ``given``, unpacking the validity bits when nobody has asked before."""
+        bitmap = self.bitmap  # read once: another thread may be doing the same
+        if bitmap is not None:
+            mask = np.unpackbits(bitmap, count=len(self.values), bitorder="little").view(np.bool_)
+            count = int(np.count_nonzero(mask))
+            self.given = True if count == len(mask) else mask if count else False
+            self.bitmap = None
+        return self.given
+
+
+class Batch:
+    """Consecutive rows of a trace; arrays are read-only views of the file where Arrow allows.
+
+    Attributes:
+        row: index of the first row in the trace.
+    """
+
+    __slots__ = ("_clean", "_length", "_slots", "_visible", "row")
+
+    def __init__(
+        self,
+        row: int,
+        length: int,
+        slots: Mapping[str, Slot],
+        *,
+        clean: bool = False,
+        visible: Iterable[str] | None = None,
+    ) -> None:
+        self.row = row
+        self._length = length
+        self._slots = slots
+        self._clean = clean  # whether null slots are known to hold 0, so that they need not be replaced again
+        self._visible = frozenset(COLUMNS if visible is None else visible)
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __repr__(self) -> str:
+        return f"Batch(rows {self.row}..{self.row + self._length - 1}, {', '.join(self._slots)})"
+
+    @property
+    def stored_names(self) -> tuple[str, ...]:
+        """Names of the columns that are stored, in the file's order."""
+        return tuple(self._slots)
+
+    def column(self, name: str) -> Array:
+        """Return the values of a column, with its default (0 if it has none) where the row gives none.
+
+        The array is read-only; that of an absent column takes no memory (stride 0).
+        """
+        slot = self._slot(name)
+        column = COLUMNS[name]
+        default = column.numpy.type(column.default or 0)
+        if slot is None:
+            return np.broadcast_to(default, (self._length,))
+        if (self._clean and not default) or (given := slot.mask()) is True:
+            return slot.values
+        if given is False:
+            return np.broadcast_to(default, (self._length,))
+        return np.where(given, slot.values, default)
+
+    def given(self, name: str) -> Given:
+        """Return which rows give a value for a column: a bool array, or True or False for all rows."""
+        slot = self._slot(name)
+        return slot is not None and slot.mask()
+
+    def stored(self, name: str) -> Array:
+        """Return the values of a stored column as they are in the file, null slots included."""
+        return self._slots[name].values
+
+    def selected(self, names: Iterable[str]) -> Batch:
+        """Return the same rows, checked, with only the named columns to be asked for."""
+        return Batch(self.row, self._length, self._slots, clean=self._clean, visible=names)
+
+    def cleaned(self) -> Batch:
+        """Return the same rows, after it was checked that null slots hold 0."""
+        return Batch(self.row, self._length, self._slots, clean=True, visible=self._visible)
+
+    def _slot(self, name: str) -> Slot | None:
+        if name not in COLUMNS:
+            raise UnknownNameError("column", name, COLUMNS)
+        if name not in self._visible:
+            # Answering with the default would be a silent wrong answer.
+            raise InvariantError(f"column {name!r} was not asked for when the batches were")
+        return self._slots.get(name)

@@ -1,0 +1,82 @@
+"""Outcomes as an Arrow file, row-aligned with the trace: all of it or nothing, like the trace itself."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from replay.errors import InputError
+from replay.trace.outcomes import OUTCOME_COLUMNS
+
+__all__ = ("OutcomeWriter",)
+
+
+class OutcomeWriter:
+    """Writes an outcomes file; a context manager. The file appears when the block ends without an error.
+
+    Schema metadata, JSON values: ``replay.outcomes`` (format version), ``replay.trace`` (digest of the trace),
+    ``replay.profile``, ``replay.checks`` (names that the ``check`` column numbers).
+
+    Args:
+        path: the file; an existing one is replaced at the end.
+        trace: digest of the trace.
+        profile: name of the kernel.
+        checks: names of the checks, by number.
+        tool: name and version of the program.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, trace: str, profile: str, checks: Sequence[str], tool: str
+    ) -> None:
+        self.path = os.fspath(path)
+        metadata = {
+            "replay.outcomes": {"major": 1, "minor": 0},
+            "replay.trace": trace,
+            "replay.profile": profile,
+            "replay.checks": list(checks),
+            "replay.tool": tool,
+        }
+        fields = [pa.field(name, getattr(pa, dtype)(), nullable=False) for name, dtype in OUTCOME_COLUMNS.items()]
+        encoded = {key: json.dumps(value, sort_keys=True) for key, value in metadata.items()}
+        self._schema = pa.schema(fields, metadata=encoded)
+        self._temporary = ""
+        self._file: Any = None
+        self._arrow: Any = None
+
+    def __enter__(self) -> OutcomeWriter:
+        folder, name = os.path.split(self.path)
+        self._temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
+        try:
+            self._file = open(self._temporary, "xb")
+        except OSError as error:
+            raise InputError(self.path, f"no way to write there ({error.strerror})", "a writable folder") from None
+        self._arrow = pa.ipc.new_file(self._file, self._schema)
+        return self
+
+    def write(self, outcomes: Mapping[str, NDArray[np.generic]]) -> None:
+        """Append the outcomes of a batch of rows: one array per outcome column."""
+        arrays = [pa.array(outcomes[name]) for name in OUTCOME_COLUMNS]
+        self._arrow.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self._arrow.close()
+            if kind is None:
+                self._file.flush()
+                os.fsync(self._file.fileno())
+                os.replace(self._temporary, self.path)
+        finally:
+            self._file.close()
+            with suppress(FileNotFoundError):
+                os.unlink(self._temporary)
