@@ -1,3 +1,67 @@
-"""Replay pfn walks, memory hotplug and memory poison as each Linux kernel decides them."""
+"""Replay pfn walks, memory hotplug and memory poison as each Linux kernel decides them.
+
+    >>> import replay
+    >>> result = replay.run("trace.arrow", "v6.1")          # doctest: +SKIP
+    >>> result.tally.agreement["pfn_to_online_page"]        # doctest: +SKIP
+
+Names are imported when they are first used, so that ``replay --help`` loads neither pyarrow nor numpy.
+"""
+
+from __future__ import annotations
+
+import importlib
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from replay.errors import ReplayError as ReplayError
+    from replay.kernel.features import FEATURES as FEATURES
+    from replay.kernel.profiles import PRESETS as PRESETS
+    from replay.kernel.profiles import Profile as Profile
+    from replay.kernel.profiles import profile as profile
+    from replay.run import Run as Run
+    from replay.run import run as run
+    from replay.trace.header import MachineDescription as MachineDescription
+    from replay.trace.header import Provenance as Provenance
+    from replay.trace.reader import TraceFile as TraceFile
+    from replay.trace.writer import TraceWriter as TraceWriter
+    from replay.trace.writer import write_trace as write_trace
 
 __version__ = "0.1.0"
+
+_HOME = {
+    "FEATURES": "replay.kernel.features",
+    "MachineDescription": "replay.trace.header",
+    "PRESETS": "replay.kernel.profiles",
+    "Profile": "replay.kernel.profiles",
+    "Provenance": "replay.trace.header",
+    "ReplayError": "replay.errors",
+    "Run": "replay.run",
+    "TraceFile": "replay.trace.reader",
+    "TraceWriter": "replay.trace.writer",
+    "profile": "replay.kernel.profiles",
+    "run": "replay.run",
+    "write_trace": "replay.trace.writer",
+}
+
+__all__ = (
+    "FEATURES",
+    "PRESETS",
+    "MachineDescription",
+    "Profile",
+    "Provenance",
+    "ReplayError",
+    "Run",
+    "TraceFile",
+    "TraceWriter",
+    "profile",
+    "run",
+    "write_trace",
+)
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands for
+    if name not in _HOME:
+        raise AttributeError(f"module 'replay' has no attribute {name!r}")
+    found = getattr(importlib.import_module(_HOME[name]), name)
+    globals()[name] = found  # a submodule of the same name (replay.run) must not hide the function again
+    return found

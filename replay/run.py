@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from replay import __version__
+from replay.engine.poison import Decided
 from replay.engine.replay import Replay, replay_trace
 from replay.engine.tally import Tally
 from replay.errors import UsageError
@@ -85,6 +88,7 @@ class Run:
                 ],
             },
             "slow_path": t.slow,
+            "counters": dict(t.counters),
             "reproduce": self.reproduce,
         }
 
@@ -96,6 +100,8 @@ def run(
     engine: str = "vector",
     outcomes: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    open_loop: bool = False,
+    log: Callable[[Decided, Sequence[str]], None] | None = None,
 ) -> Run:
     """Replay a trace through one kernel.
 
@@ -105,6 +111,8 @@ def run(
         engine: "vector", or "scalar" for the slow reference.
         outcomes: write the outcome of every row to this Arrow file.
         progress: is told (rows done, rows in all).
+        open_loop: tasks do not die of signals; mappings change by the trace only (vector engine only).
+        log: is told every poison call, and the trace's strings (vector engine only).
 
     Raises:
         TraceError: the trace is damaged, or makes no sense.
@@ -116,18 +124,28 @@ def run(
     with TraceFile.open(path) as trace:
         chosen = kernel if isinstance(kernel, Profile) else profile(kernel or trace.machine.kernel)
         opened = time.perf_counter()
+        options: dict[str, Any] = {"progress": progress}
+        if open_loop or log is not None:
+            if engine != "vector":
+                raise UsageError("open loop and kernel log lines are made by the vector engine")
+            hook = None if log is None else functools.partial(_call_log, log, trace.strings)
+            options |= {"open_loop": open_loop, "log": hook}
         if outcomes is None:
-            replay = _engine(engine)(trace, chosen, sink=None, progress=progress)
+            replay = _engine(engine)(trace, chosen, sink=None, **options)
         else:
             tool = f"pfn-replay {__version__}"
             with OutcomeWriter(
                 outcomes, trace=trace.digest, profile=chosen.name, checks=CHECK_NAMES, tool=tool
             ) as writer:
-                replay = _engine(engine)(trace, chosen, sink=writer.write, progress=progress)
+                replay = _engine(engine)(trace, chosen, sink=writer.write, **options)
         seconds = {"open": opened - started, "replay": replay.seconds["replay"]}
         seconds["total"] = time.perf_counter() - started
         lost = trace.provenance.lost_events
         return Run(os.fspath(path), trace.digest, chosen, engine, trace.rows, replay.tally, seconds, lost)
+
+
+def _call_log(log: Callable[[Decided, Sequence[str]], None], strings: Sequence[str], call: Decided) -> None:
+    log(call, strings)
 
 
 def _engine(name: str) -> Callable[..., Replay]:

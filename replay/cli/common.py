@@ -21,7 +21,7 @@ def console() -> Console:
     from rich.console import Console
 
     # Without a terminal there is no width to keep to: tables are printed as wide as they are.
-    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, soft_wrap=False)
+    return Console(width=None if sys.stdout.isatty() else 200, highlight=False, emoji=False, soft_wrap=False)
 
 
 def warn(text: str) -> None:

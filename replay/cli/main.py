@@ -5,6 +5,8 @@ Exit codes: 0 fine, 1 verdicts differ, 2 usage, 3 bad input file, 4 internal inv
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import traceback
 
@@ -55,19 +57,26 @@ app.add_typer(import_.app, name="import")
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
-    sys.exit(_run(arguments))
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal of few characters is no reason to fail
+    code = _run(arguments)
+    try:
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail at exit
+    sys.exit(code)
 
 
 def _run(arguments: list[str]) -> int:
     try:
-        app(arguments)  # exits by itself: with 2 for bad usage, or with what a command raises
+        app(arguments, prog_name="replay")  # exits by itself: with 2 for bad usage, or with what a command raises
     except SystemExit as stop:
+        if isinstance(stop.__context__, BrokenPipeError):
+            return 0  # whoever read the answer has gone; there is nobody to tell
         return stop.code if isinstance(stop.code, int) else 0
     except ReplayError as error:
         return _report(arguments, error, error.exit_code)
-    except BrokenPipeError:
-        sys.stderr.close()  # whoever read the answer has gone; there is nobody to tell
-        return 0
     except OSError as error:
         if error.filename:
             found = InputError(error.filename, f"no way to use it ({error.strerror})", "a readable file")

@@ -5,13 +5,15 @@ from __future__ import annotations
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
-from replay.engine.replay import NOT_DECIDED, Replay
-from replay.engine.rows import Outcomes
+from replay.engine.replay import Replay, refuse_mismatch
+from replay.engine.rows import Outcomes, blank_outcomes
 from replay.engine.tally import DUMP, SLOW_PATH, Difference, Tally
 from replay.engine.watches import RACE
+from replay.kernel.decision import Check
 from replay.kernel.profiles import Profile
 from replay.kernel.registry import CHECK_NAMES, FUNCTIONS
 from replay.kernel.walk import GET_DEV_PAGEMAP
@@ -19,7 +21,7 @@ from replay.scalar import replay_trace as scalar_rows
 from replay.scalar.rows import rows_of
 from replay.trace.outcomes import CHECK_NONE, CHECK_SEVERAL, OUTCOME_COLUMNS, outcome_dtype
 from replay.trace.reader import TraceFile
-from replay.trace.schema import LOOKUPS, EventKind
+from replay.trace.schema import LOOKUPS, TRANSITIONS, EventKind
 
 __all__ = ("replay_trace",)
 
@@ -40,24 +42,43 @@ def replay_trace(
     The pfn ranges of untruths are those of the rows in which they occur, so they may be wider.
     """
     started = time.perf_counter()
+    refuse_mismatch(trace.machine, profile, str(trace.path))
     tally = Tally(events=trace.rows)
 
     def decided(kind: EventKind, checks: Counter[str]) -> None:
-        function = FUNCTIONS.get(kind)
-        if function is None:
-            return  # oracles are compared, not decided
-        answers = {check.id: check.answer.name for check in function.checks}
-        for check, count in checks.items():
-            tally.decided(function.name, check, answers[check], count)
+        if kind not in FUNCTIONS or kind in TRANSITIONS:
+            return  # oracles are compared, not decided; calls are counted by their return codes
+        for question, count in checks.items():
+            step = _step(kind, question, profile.features)
+            tally.decided(FUNCTIONS[kind].name, step.id, step.answer.name, count)
 
     outcomes = scalar_rows(trace, profile.features, decided)
     for number, (row, outcome) in enumerate(zip(rows_of(trace), outcomes, strict=True)):
+        _name_check(row, outcome, profile.features)
         _count(tally, number, row, outcome)
     if sink is not None:
         sink(_columns(outcomes))
     if progress is not None:
         progress(trace.rows, trace.rows)
     return Replay(str(trace.path), trace.digest, profile, tally, {"replay": time.perf_counter() - started})
+
+
+def _step(kind: EventKind, question: str, features: frozenset[str]) -> Check[Any]:
+    """Return the check of a kernel function that a check of the reference is.
+
+    The reference names the question, the functions have a check for each answer: "range" is also "range-bounds" and
+    "range-unchecked", of which a kernel's features leave one as the first.
+    """
+    active = [check for _, check in FUNCTIONS[kind].active(features)]
+    same = [check for check in active if check.id == question]
+    return (same or [check for check in active if check.id.startswith(f"{question}-")])[0]
+
+
+def _name_check(row: Row, outcome: dict[str, object], features: frozenset[str]) -> None:
+    """Let ``check`` be the name that the kernel functions have for it."""
+    function, slash, question = str(outcome["check"]).partition("/")
+    if slash:
+        outcome["check"] = f"{function}/{_step(EventKind(row['kind'] or 0), question, features).id}"
 
 
 def _count(tally: Tally, number: int, row: Row, outcome: dict[str, object]) -> None:
@@ -73,11 +94,15 @@ def _count(tally: Tally, number: int, row: Row, outcome: dict[str, object]) -> N
             first = row.get("pfn") or 0
             last = first + (units - 1) * (row.get("stride") or 1)
             ranges.add(min(first, last), max(first, last), out[name])
+    if kind in TRANSITIONS and outcome["check"]:
+        name = str(outcome["check"]).partition("/")[2]
+        step = next(c for c in FUNCTIONS[kind].checks if c.id == name)
+        tally.decided(FUNCTIONS[kind].name, name, str(out["ret"]) if step.imposed else step.answer.name, 1)
     if kind in FUNCTIONS or kind in _DUMPS:
         _compare(tally, number, kind, row, outcome, units)
     elif kind.name.lower() in {"memory_failure", "soft_offline_page", "unpoison_memory"}:
         given = int(row.get("recorded_ret") is not None)
-        tally.compare(kind.name.lower(), given, 0, NOT_DECIDED, given)
+        tally.compare(kind.name.lower(), given, 0, "not decided by the scalar reference", given)
 
 
 def _compare(tally: Tally, number: int, kind: EventKind, row: Row, outcome: dict[str, object], units: int) -> None:
@@ -118,4 +143,5 @@ def _columns(outcomes: list[dict[str, object]]) -> Outcomes:
     for name in OUTCOME_COLUMNS:
         values = [numbers[str(o[name])] if name == "check" else o[name] for o in outcomes]
         columns[name] = np.array(values, outcome_dtype(name))
-    return columns
+    blank = blank_outcomes(len(outcomes))
+    return {**blank, **columns}

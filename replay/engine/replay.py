@@ -10,9 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.engine.lookups import LookupEngine
+from replay.engine.poison import POISON_CALLS, STATE_ROWS, Decided
+from replay.engine.poison_rows import PoisonRows
 from replay.engine.queries import dump_matches, metadata_counts, resource_query
 from replay.engine.resolve import StateIndex
-from replay.engine.rows import Lookups, Outcomes, blank_outcomes
+from replay.engine.rows import Lookups, Outcomes, blank_outcomes, cell_of
 from replay.engine.tabulate import tabulate
 from replay.engine.tally import Difference, Tally
 from replay.engine.transitions import Cell, Transitions
@@ -31,9 +33,7 @@ from replay.trace.outcomes import CHECK_SEVERAL
 from replay.trace.reader import TraceFile
 from replay.trace.schema import TRANSITIONS, EventKind
 
-__all__ = ("NOT_DECIDED", "Replay", "Replayer", "replay_trace")
-
-NOT_DECIDED = "not decided by this version"
+__all__ = ("Replay", "Replayer", "refuse_mismatch", "replay_trace")
 
 _STATE_LOOKUPS = (
     EventKind.PFN_VALID,
@@ -43,7 +43,8 @@ _STATE_LOOKUPS = (
 )
 _QUERIES = {EventKind.REGION_INTERSECTS, EventKind.WALK_SYSTEM_RAM_RANGE}
 _DUMPS = {EventKind.SECTIONS_DUMP, EventKind.SECTION_STATE}
-_ERRORS = (EventKind.MEMORY_FAILURE, EventKind.SOFT_OFFLINE_PAGE, EventKind.UNPOISON_MEMORY)
+_POISON = np.zeros(256, np.bool_)
+_POISON[[*POISON_CALLS, *STATE_ROWS, EventKind.SIGNAL, EventKind.ACCESS, EventKind.COUNTERS]] = True
 _SPECIAL = np.zeros(256, np.bool_)
 _WATCHABLE = np.zeros(256, np.bool_)
 _WATCHABLE[[*_STATE_LOOKUPS]] = True
@@ -77,6 +78,8 @@ class Replayer:
         profile: the kernel.
         strings: names that ``label`` refers to.
         keep: keep outcome columns and hand them out with ``finished``.
+        open_loop: tasks do not die of signals; mappings change by the trace only.
+        log: is told every poison call, in the order of the rows.
         where: name of the trace, for errors.
 
     Raises:
@@ -91,10 +94,11 @@ class Replayer:
         strings: tuple[str, ...] = (),
         *,
         keep: bool = False,
+        open_loop: bool = False,
+        log: Callable[[Decided], None] | None = None,
         where: str = "trace",
     ) -> None:
-        check_description(description, where)
-        _refuse_mismatch(description, profile, where)
+        refuse_mismatch(description, profile, where)
         self.kernel = Kernel(profile.features, config_for(description, profile.features))
         self.machine = boot(description, profile.features)
         self.tally = Tally()
@@ -103,6 +107,9 @@ class Replayer:
         self._engines: dict[EventKind, LookupEngine] = {}
         self._version = -1
         self._transitions = Transitions(self.machine, self.kernel, strings)
+        self._poison = PoisonRows(
+            self.machine, self.kernel, description, self._index, self._tables, self.tally, open_loop=open_loop, log=log
+        )
         self._watches: list[Watch] = []
         self._keep = keep
         self._kept: list[Outcomes] = []
@@ -129,11 +136,12 @@ class Replayer:
         for watch in self._watches:
             watch.close(self.tally)
         self._watches = []
+        self._poison.finish()
         return self.tally
 
     def finished(self) -> Iterator[Outcomes]:
         """Yield the outcome columns of the batches that no later row can change any more, in order."""
-        if not self._watches:
+        if not self._watches and self._poison.settled:
             yield from self._kept
             self._kept = []
 
@@ -150,23 +158,17 @@ class Replayer:
         if start == end:
             return
         here = kinds[start:end]
+        for row in np.flatnonzero(_POISON[here]).tolist():
+            self._poison.take(batch, EventKind(int(here[row])), start + row, outcomes)
         alike = bool((here == here[0]).all())
         for kind in np.unique(here[:1] if alike else here).tolist():
             rows = slice(start, end) if alike else np.flatnonzero(here == kind) + start
             if kind in _STATE_LOOKUPS:
                 self._engine(EventKind(kind)).replay(Lookups.of(batch, rows), batch.row, outcomes)
-            elif kind in _ERRORS:
-                given = batch.given("recorded_ret")
-                count = int(np.count_nonzero(np.broadcast_to(given, len(batch))[rows]))
-                self.tally.compare(EventKind(kind).name.lower(), count, 0, NOT_DECIDED, count)
 
     def _special(self, batch: Batch, kind: EventKind, row: int, outcomes: Outcomes | None) -> None:
         """Replay a row that changes the machine, or that is answered one by one."""
-
-        def cell(name: str) -> int | None:
-            given = batch.given(name)
-            return int(batch.column(name)[row]) if (given if isinstance(given, bool) else given[row]) else None
-
+        cell = cell_of(batch, row)
         if kind in TRANSITIONS:
             self._transition(batch.row + row, row, kind, cell, outcomes)
         elif kind in _DUMPS:
@@ -183,7 +185,9 @@ class Replayer:
             self._watch(batch, row, kind, cell, outcomes)
 
     def _transition(self, row: int, at: int, kind: EventKind, cell: Cell, outcomes: Outcomes | None) -> None:
+        self._poison.settle()
         call = self._transitions.carry_out(kind, cell)
+        self._poison.after(kind, cell, call)
         if call is not None:
             self._answered(kind, call.check, call.ret, row, at, cell, outcomes)
         self._watches = observe_all(self._watches, row, self.tally)
@@ -250,7 +254,14 @@ class Replayer:
             self._watches.append(watch)
 
 
-def _refuse_mismatch(description: MachineDescription, profile: Profile, where: str) -> None:
+def refuse_mismatch(description: MachineDescription, profile: Profile, where: str) -> None:
+    """Refuse a machine that cannot be, and a kernel that cannot replay it.
+
+    Raises:
+        UsageError: the profile cannot replay this machine.
+        TraceError: the machine description makes no sense.
+    """
+    check_description(description, where)
     if profile.poison_only:
         raise UsageError(f"profile {profile.name}: no lookups or hotplug are known of this kernel, only poison")
     expected = expected_section_bits(description, profile.features)
@@ -267,6 +278,8 @@ def replay_trace(
     *,
     sink: Callable[[Outcomes], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    open_loop: bool = False,
+    log: Callable[[Decided], None] | None = None,
 ) -> Replay:
     """Replay a trace through one kernel.
 
@@ -275,13 +288,16 @@ def replay_trace(
         profile: the kernel.
         sink: takes the outcome columns of each batch, in order; None keeps none, which is faster.
         progress: is told (rows done, rows in all) after each batch.
+        open_loop: tasks do not die of signals; mappings change by the trace only.
+        log: is told every poison call, in the order of the rows.
 
     Raises:
         TraceError: the trace is damaged.
         UsageError: the profile cannot replay this machine.
     """
     started = time.perf_counter()
-    replayer = Replayer(trace.machine, profile, trace.strings, keep=sink is not None, where=str(trace.path))
+    keep, where = sink is not None, str(trace.path)
+    replayer = Replayer(trace.machine, profile, trace.strings, keep=keep, open_loop=open_loop, log=log, where=where)
     for batch in trace.batches():
         replayer.feed(batch)
         for outcomes in replayer.finished():

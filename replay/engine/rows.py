@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -9,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.engine.runs import Runs
-from replay.trace.outcomes import CHECK_NONE, OUTCOME_COLUMNS, outcome_dtype
+from replay.trace.outcomes import CHECK_NONE, OUTCOME_COLUMNS, POISON_COLUMNS, outcome_dtype
+from replay.trace.poison import NO_ACTION
 
-__all__ = ("ColumnSource", "Lookups", "Outcomes", "Recorded", "blank_outcomes")
+__all__ = ("ColumnSource", "Lookups", "Outcomes", "Recorded", "blank_outcomes", "cell_of")
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
@@ -112,8 +114,21 @@ def _recorded(batch: ColumnSource, name: str, rows: I64 | slice) -> Recorded:
     return Recorded(batch.column(name)[rows], given if isinstance(given, bool) else given[rows])
 
 
+def cell_of(batch: ColumnSource, row: int) -> Callable[[str], int | None]:
+    """Return a function that gives columns of one row, None where they are not given."""
+
+    def cell(name: str) -> int | None:
+        given = batch.given(name)
+        present = given if isinstance(given, bool) else bool(given[row])
+        return int(batch.column(name)[row]) if present else None
+
+    return cell
+
+
 def blank_outcomes(rows: int) -> Outcomes:
     """Return outcome columns in which nothing is decided yet."""
-    columns: Outcomes = {name: np.zeros(rows, outcome_dtype(name)) for name in OUTCOME_COLUMNS}
+    columns: Outcomes = {name: np.zeros(rows, outcome_dtype(name)) for name in (*OUTCOME_COLUMNS, *POISON_COLUMNS)}
     columns["check"] = np.full(rows, CHECK_NONE, np.uint8)
+    columns["action"] = np.full(rows, NO_ACTION, np.uint8)
+    columns["result"] = np.full(rows, NO_ACTION, np.uint8)
     return columns

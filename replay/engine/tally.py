@@ -112,6 +112,7 @@ class Tally:
         false_online: pfns answered with a page although they are not online System RAM.
         false_offline: pfns of online System RAM answered with NULL.
         slow: pfn_to_online_page calls that looked up the pagemap.
+        counters: poisoned pages, and per node what became of them, at the end.
     """
 
     events: int = 0
@@ -123,6 +124,7 @@ class Tally:
     false_online: RangeCount = field(default_factory=RangeCount)
     false_offline: RangeCount = field(default_factory=RangeCount)
     slow: int = 0
+    counters: dict[str, int] = field(default_factory=dict)
 
     def decided(self, function: str, check: str, answer: str, count: int) -> None:
         """Count calls that a check decided."""

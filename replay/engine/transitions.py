@@ -82,9 +82,11 @@ class Transitions:
             last_byte=(cell("start") or 0) + (cell("size") or 0) - 1,
             name="" if label is None else self.strings[label],
             flags=cell("flags") or 0,
+            node=max(cell("node") or 0, 0),
             env=cell("env") or 0,
             pgmap=pgmap,
             pgmap_type=cell("pgmap_type") or 0,
+            vmemmap_shift=cell("vmemmap_shift") or 0,
             ranges=ranges,
             altmap=None if base is None else Altmap(base, cell("altmap_reserve") or 0, cell("altmap_free") or 0),
         )

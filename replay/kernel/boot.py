@@ -35,6 +35,7 @@ def boot(description: MachineDescription, features: frozenset[str]) -> Machine:
         end = min(r.end, geometry.max_pfns)  # what lies above the section table is not taken over
         machine.sections.populate(r.start, end, flags | (SectionFlags.TAINT_ZONE_DEVICE if tainted else 0))
         machine.touch_sections(r.start, end)
+        machine.nodes.assign(r.start, end, r.node + 1)
         if not r.nomap:
             machine.memblock.assign(r.start, end, 1)
         for block in machine.block_numbers(r.start, end):

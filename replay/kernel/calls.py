@@ -60,9 +60,11 @@ class Request:
         last_byte: last byte of a resource, inclusive.
         name: resource name.
         flags: AddFlags or ResourceFlags.
+        node: NUMA node of added memory.
         env: negative errno imposed from outside the trace, 0 for none.
         pgmap: pagemap id.
         pgmap_type: schema.PgmapType.
+        vmemmap_shift: log2 of the pages of a pagemap's compound pages.
         ranges: all ranges of a pagemap.
         altmap: of the pagemap.
     """
@@ -73,9 +75,11 @@ class Request:
     last_byte: int = 0
     name: str = ""
     flags: int = 0
+    node: int = 0
     env: int = 0
     pgmap: int = 0
     pgmap_type: int = 0
+    vmemmap_shift: int = 0
     ranges: tuple[tuple[int, int], ...] = ()
     altmap: Altmap | None = None
 

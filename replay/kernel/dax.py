@@ -1,8 +1,8 @@
 """device-dax: which driver takes a device, and what kmem does with it (walk semantics 5.1, 5.4, 5.5).
 
-kmem rounds each range of a device inward to memory blocks, reserves it in the resource tree and adds it as System RAM below
-the reservation; unbound, it takes back what is offline. Adding and removing are ``AddMemory`` and ``RemoveMemory``
-on the machine itself. A device bound to device_dax is only state here: its mapping is a memremap_pages call.
+kmem rounds the ranges of a device inward to memory blocks, reserves them and adds them as System RAM below the reservation;
+unbound, it takes back what is offline. Adding and removing are ``AddMemory`` and ``RemoveMemory`` on the machine itself. A
+device bound to device_dax is only state here: its mapping is a memremap_pages call.
 """
 
 from __future__ import annotations
@@ -222,8 +222,7 @@ def dax_probe(machine: Machine, kernel: Kernel, driver: Driver, device: DaxDevic
     if check != "kmem":
         device.driver = driver if check == "device" else None
         return Outcome(step.ret, (step,))
-    steps = [step]
-    device.added = [False] * len(spans)
+    steps, device.added = [step], [False] * len(spans)
     for i, span in enumerate(spans):
         steps += _add(machine, kernel, device, span, env[i] if i < len(env) else 0)
         device.added[i] = steps[-1].check == "kmem_add/added"
@@ -242,10 +241,8 @@ def _add(machine: Machine, kernel: Kernel, device: DaxDevice, span: tuple[int, i
     if check != "reserved":
         return [reserve]
     machine.resources.insert(Node(first, last, device.name, busy=False, ram=True), nested=True)
-    managed = kernel.has("driver-managed-memory")
-    flags = AddFlags.DRIVER_MANAGED if managed else AddFlags(0)
-    if device.memmap_on_memory and kernel.has("kmem-memmap-on-memory"):
-        flags |= AddFlags.MEMMAP_ON_MEMORY
+    managed, hosted = kernel.has("driver-managed-memory"), kernel.has("kmem-memmap-on-memory")
+    flags = AddFlags.DRIVER_MANAGED * managed | AddFlags.MEMMAP_ON_MEMORY * (hosted and device.memmap_on_memory)
     name = "System RAM (kmem)" if managed else "System RAM"
     call = _carry_out(AddMemory(machine, kernel, Request(start, end, name=name, flags=flags, env=env)))
     check, add = _decide(KMEM_ADD, RangeFacts(fact(False), fact(call.ret), mapped), kernel, imposed=call.ret)
@@ -332,10 +329,11 @@ DAX_ID: KernelFunction[IdFacts] = KernelFunction(
         Check("stored", always, ok, why="devices without a driver are tried"),
     ),
 )
+DAX_FUNCTIONS = (DAX_MATCH, DAX_PROBE, DAX_ID, KMEM_RESERVE, KMEM_ADD, KMEM_REMOVE, KMEM_RELEASE)
 
 
 class DaxBus:
-    """The dax bus: devices, loaded drivers (in order) and the ids that these were told.
+    """The dax bus: devices, loaded drivers and the ids that these were told. Other drivers are a KeyError.
 
     Args:
         machine: the memory that binding changes.
@@ -370,8 +368,7 @@ class DaxBus:
     def remove_id(self, driver: Driver, text: str) -> Outcome:
         """Write to remove_id: a driver forgets a name; nothing is unbound."""
         outcome = self._id(driver, text, remove=True)
-        if outcome.ret == 0:
-            self.ids[driver].discard(text.removesuffix("\n"))
+        self.ids[driver].discard(text.removesuffix("\n"))
         return outcome
 
     def bind(self, driver: Driver, device: DaxDevice) -> Outcome:
@@ -383,9 +380,9 @@ class DaxBus:
         if device.driver is not None:
             raise UsageError(f"{device.name} is bound to {device.driver}; unbind it first")
         match = self._match(driver, device)
-        return (
-            dax_probe(self.machine, self.kernel, driver, device) if match.ret > 0 else Outcome(-errno.ENODEV, (match,))
-        )
+        if match.ret <= 0:
+            return Outcome(-errno.ENODEV, (match,))
+        return dax_probe(self.machine, self.kernel, driver, device)
 
     def unbind(self, device: DaxDevice, *, hotremove: bool = True) -> Outcome:
         """Unbind a device; it has no driver until somebody binds it."""
@@ -400,6 +397,3 @@ class DaxBus:
     def _match(self, driver: Driver, device: DaxDevice) -> Step:
         facts = (device.name in self.ids[driver], driver is Driver.KMEM, device.region.kmem, self.kmem_built)
         return _decide(DAX_MATCH, MatchFacts(*map(fact, facts)), self.kernel)[1]
-
-
-DAX_FUNCTIONS = (DAX_MATCH, DAX_PROBE, DAX_ID, KMEM_RESERVE, KMEM_ADD, KMEM_REMOVE, KMEM_RELEASE)

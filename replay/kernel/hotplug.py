@@ -116,6 +116,7 @@ class AddMemory(Call):
         if self.added:
             m.insert_ram(r.start, r.end, r.name or "System RAM", nested=self.kernel.has("ram-child-resources"))
             m.memblock.assign(r.start, r.end, 1)
+            m.nodes.assign(r.start, r.end, r.node + 1)
             m.touch(r.start, r.end)
             self.pieces = Pieces([self.padded(r.start, r.end)], self.grain)
 
@@ -216,6 +217,7 @@ class RemoveMemory(Call):
             return
         r, m = self.request, self.machine
         m.memblock.clear(r.start, r.end)
+        m.nodes.clear(r.start, r.end)
         m.remove_ram(r.start, r.end)
         for number in m.block_numbers(r.start, r.end):
             m.blocks.pop(number, None)

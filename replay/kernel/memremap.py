@@ -144,7 +144,8 @@ class MemremapPages(Call):
 
     def __init__(self, machine: Machine, kernel: Kernel, request: Request) -> None:
         super().__init__(machine, kernel, request)
-        self.pagemap = Pagemap(request.pgmap, request.ranges, request.altmap, request.pgmap_type)
+        r = request
+        self.pagemap = Pagemap(r.pgmap, r.ranges, r.altmap, r.pgmap_type, r.node, r.vmemmap_shift)
         self._unassociated: list[tuple[int, int]] = []
         # A pagemap that the kernel refuses is still a pagemap that pgmap_pfn_valid can be asked about.
         machine.pagemaps.by_id[request.pgmap] = self.pagemap

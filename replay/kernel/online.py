@@ -30,6 +30,7 @@ class BlockFacts:
     Attributes:
         state: the block has no device, or is in the wanted state already (block layer only).
         sections: a section is not present or valid, or online already (offline: not present).
+        poisoned: a page of the range is poisoned.
         unaligned_section: empty, or not whole sections.
         unaligned_pageblock: empty, start not a whole pageblock, or end not a whole section.
         odd_pageblock: start or length not whole pageblocks.
@@ -42,6 +43,7 @@ class BlockFacts:
 
     state: Bools
     sections: Bools
+    poisoned: Bools
     unaligned_section: Bools
     unaligned_pageblock: Bools
     odd_pageblock: Bools
@@ -148,6 +150,13 @@ MEMORY_BLOCK_ONLINE: KernelFunction[BlockFacts] = KernelFunction(
             needs=("block-online-section-checks",),
             why="a section is not present or valid, or online already",
         ),
+        Check(
+            "poisoned",
+            lambda s: s.poisoned,
+            Answer("-EHWPOISON", -133),
+            needs=("online-refuses-poison",),
+            why="a page of the block is poisoned",
+        ),
         *_ONLINE,
     ),
 )
@@ -190,6 +199,7 @@ class _StateChange(Call):
         return BlockFacts(
             state=fact(False),
             sections=fact(False),
+            poisoned=fact(m.pages.any_poisoned(r.start, r.end)),
             unaligned_section=fact(empty or r.start % section or r.end % section),
             unaligned_pageblock=fact(empty or r.start % pageblock or r.end % section),
             odd_pageblock=fact(r.start % pageblock or r.end % pageblock),

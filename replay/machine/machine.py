@@ -5,8 +5,10 @@ from __future__ import annotations
 from replay.machine.geometry import Geometry
 from replay.machine.intervals import IntervalMap
 from replay.machine.pagemaps import Pagemaps
+from replay.machine.pages import Pages
 from replay.machine.resources import Node, ResourceTree
 from replay.machine.sections import Sections
+from replay.machine.tasks import Tasks
 
 __all__ = ("Machine",)
 
@@ -22,6 +24,9 @@ class Machine:
         memblock: mapped memory known to memblock, pfn intervals.
         ram: pages wholly covered by System RAM resources, pfn intervals.
         blocks: memory block devices, number -> online.
+        pages: descriptions of pages, and the marks that memory errors leave.
+        tasks: tasks and what they map.
+        nodes: NUMA node plus one of memory that the kernel took over, pfn intervals.
         max_pfn: end of the highest page the kernel has taken over.
         touched: pfn ranges changed since somebody last looked (and cleared it).
     """
@@ -34,6 +39,9 @@ class Machine:
         self.memblock = IntervalMap()
         self.ram = IntervalMap()
         self.blocks: dict[int, bool] = {}
+        self.nodes = IntervalMap()
+        self.pages = Pages()
+        self.tasks = Tasks(geometry.page_shift)
         self.max_pfn = 0
         self.touched: list[tuple[int, int]] = []
         self._refresh_ram(0, 1 << 64 - geometry.page_shift)
@@ -55,6 +63,17 @@ class Machine:
         """Return the numbers of the memory blocks that pfns ``[start, end)`` touch."""
         pages = self.geometry.pages_per_block
         return range(start // pages, (end + pages - 1) // pages if end > start else start // pages)
+
+    def node_of(self, pfn: int) -> int | None:
+        """Return the NUMA node of a page: of its memory, its pagemap, or the memory that shares its section."""
+        found = self.nodes.get(pfn)
+        if found:
+            return found - 1
+        pagemap = self.pagemaps.by_id.get(self.pagemaps.index.get(pfn))
+        if pagemap is not None:
+            return pagemap.node
+        beside = self.nodes.within(*self.whole_sections(pfn, pfn + 1))
+        return beside[0][2] - 1 if beside else None
 
     def insert_ram(self, start: int, end: int, name: str, *, nested: bool) -> bool:
         """Insert a busy System RAM entry over pfns ``[start, end)``; return False on a conflict."""

@@ -33,6 +33,8 @@ class Pagemap:
         ranges: (first pfn, end pfn) half open, in the order of the call.
         altmap: None when the memmap lives in RAM.
         type: schema.PgmapType.
+        node: NUMA node of its pages.
+        shift: log2 of the pages of its compound pages.
         dying: the reference is killed; lookups no longer return it.
         gone: not mapped, or not any more.
     """
@@ -41,6 +43,8 @@ class Pagemap:
     ranges: tuple[tuple[int, int], ...]
     altmap: Altmap | None = None
     type: int = 0
+    node: int = 0
+    shift: int = 0
     dying: bool = False
     gone: bool = True
 

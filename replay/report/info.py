@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from replay.machine.geometry import check_description
@@ -56,8 +57,10 @@ def describe(trace: TraceFile) -> dict[str, Any]:
 def print_info(out: Console, facts: dict[str, Any]) -> None:
     """Print what ``describe`` found."""
     machine, provenance = facts["machine"], facts["provenance"]
-    out.print(f"[bold]{facts['trace']}[/bold]  {facts['digest']}", soft_wrap=True)
-    out.print(f"{facts['rows']:,} events over {facts['seconds']:.3f} s ({provenance['clock'] or 'no clock'})")
+    out.print(f"[bold]{escape(facts['trace'])}[/bold]  {facts['digest']}", soft_wrap=True)
+    out.print(
+        f"{facts['rows']:,} events over {facts['seconds']:.3f} s ({provenance['clock'] or 'no clock'})", markup=False
+    )
     out.print(f"source: {provenance['source']} {provenance['name']}  ({provenance['tool']})", markup=False)
     if provenance["command"]:
         out.print(f"made by: {provenance['command']}", markup=False, soft_wrap=True)
@@ -65,7 +68,7 @@ def print_info(out: Console, facts: dict[str, Any]) -> None:
         out.print(f"[red]the recorder lost {provenance['lost_events']:,} events[/red]")
     memory = sum(r["end"] - r["start"] for r in machine["memory"]) << machine["page_shift"]
     out.print(f"machine: {machine['arch']}, kernel {machine['kernel']} ({machine['release'] or 'release unknown'}), "
-              f"{memory / (1 << 20):,.0f} MiB at boot in {len(machine['memory'])} ranges")  # fmt: skip
+              f"{memory / (1 << 20):,.0f} MiB at boot in {len(machine['memory'])} ranges", markup=False)  # fmt: skip
     out.print(f"         pages of {1 << machine['page_shift']:,} bytes, sections of "
               f"{1 << machine['section_size_bits'] - 20} MiB, blocks of {machine['memory_block_bytes'] >> 20} MiB, "
               f"{machine['max_physmem_bits']} physical address bits")  # fmt: skip
@@ -81,6 +84,6 @@ def print_info(out: Console, facts: dict[str, Any]) -> None:
     out.print(f"[dim]{absent} more columns of the format are not in this file: none of its events needs them[/dim]")
     if provenance["unused"]:
         unused = ", ".join(f"{name} {count:,}" for name, count in sorted(provenance["unused"].items()))
-        out.print(f"the importer read and did not use: {unused}", soft_wrap=True)
+        out.print(f"the importer read and did not use: {unused}", markup=False, soft_wrap=True)
     for note in provenance["notes"]:
         out.print(f"note: {note}", markup=False, soft_wrap=True)

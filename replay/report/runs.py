@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from rich import box
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
@@ -48,7 +49,7 @@ def print_runs(out: Console, runs: Sequence[Run]) -> None:
 def _print_run(out: Console, run: Run) -> None:
     t = run.tally
     own = f"kernel [bold]{run.profile.name}[/bold], {run.engine} engine"
-    out.print(f"[bold]{run.trace}[/bold]  {run.digest[:19]}…")
+    out.print(f"[bold]{escape(run.trace)}[/bold]  {run.digest[:19]}…", soft_wrap=True)
     rate = t.pages / max(run.seconds["replay"], 1e-9)
     out.print(f"{own}: {run.events:,} events, {t.pages:,} pfns looked up in {run.seconds['total']:.3f} s "
               f"({_scaled(rate)} pfns/s)")  # fmt: skip
@@ -58,9 +59,12 @@ def _print_run(out: Console, run: Run) -> None:
         out.print(f"  {name}: {answers}", highlight=False, soft_wrap=True)
     if t.slow:
         out.print(f"  pagemap looked up on {t.slow:,} of the pfn_to_online_page calls (slow path)")
+    if t.counters:
+        counters = " · ".join(f"{name} {count:,}" for name, count in t.counters.items())
+        out.print(f"  counters at the end: {counters}", soft_wrap=True)
     _print_truth(out, run)
     _print_differences(out, run)
-    out.print(f"  [dim]again: {run.reproduce}[/dim]", soft_wrap=True)
+    out.print(f"  [dim]again: {escape(run.reproduce)}[/dim]", soft_wrap=True)
     out.print()
 
 
@@ -143,7 +147,7 @@ def _print_overview(out: Console, runs: Sequence[Run]) -> None:
         truth = (t.false_online.total, t.false_offline.total)
         cells = (run.events, t.pages, compared, differed, left, *truth)
         table.add_row(
-            run.trace,
+            escape(run.trace),
             run.profile.name,
             *(f"{c:,}" for c in cells),
             f"{run.seconds['total'] * 1e3:,.0f}",

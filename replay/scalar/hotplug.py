@@ -59,7 +59,7 @@ def memmap_refused(state: State, pfns: Range, flags: int) -> bool:
     return bool(flags & AddFlags.MEMMAP_ON_MEMORY) and strict and not memmap_on_memory_supported(state, pfns)
 
 
-def begin_add(state: State, pfns: Range, *, flags: int, name: str, env: int) -> Call:
+def begin_add(state: State, pfns: Range, *, flags: int, name: str, env: int, node: int = 0) -> Call:
     """add_memory."""
     if name_refused(state, flags, name):
         return Call(-errno.EINVAL, "name")
@@ -92,6 +92,7 @@ def begin_add(state: State, pfns: Range, *, flags: int, name: str, env: int) -> 
         for number in range(pfns[0] // block, pfns[1] // block):
             state.blocks.setdefault(number, False)
         state.max_pfn = max(state.max_pfn, pfns[1])
+        state.poison.memory.put(pfns, node)
 
     return Call(0, "added", [state.padded(pfns)], state.grain(), change=state.populate, finish=finish)
 
@@ -106,6 +107,7 @@ def begin_remove(state: State, pfns: Range) -> Call:
     def finish() -> None:
         state.remove_memblock(pfns)
         state.remove_blocks(pfns)
+        state.poison.remove_memory(pfns)
         page = state.resources.page
         state.resources.cut_ram((pfns[0] * page, pfns[1] * page))
 

@@ -133,9 +133,9 @@ def kpageflags(state: State, pfn: int) -> Answer:
     found, _ = pfn_to_online_page(state, pfn) if online_only else pfn_valid(state, pfn)
     if found:
         return 1, "flags"
-    if state.has("kpageflags-zero-no-page"):
-        return 0, "zero"
-    return 0, "not-online" if online_only else "not-valid"
+    if not online_only:
+        return 0, "not-valid"
+    return 0, "zero" if state.has("kpageflags-zero-no-page") else "not-online"
 
 
 def truth(state: State, pfn: int) -> bool:

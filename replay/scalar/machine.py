@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from replay.scalar import hotplug, lookups, memremap
+from replay.scalar import errors, hotplug, lookups, memremap
 from replay.scalar.calls import Call
+from replay.scalar.errors import PoisonResult
+from replay.scalar.pages import Page
 from replay.scalar.ranges import Range
 from replay.scalar.resources import DISJOINT, INTERSECTS, MIXED
 from replay.scalar.state import PRESENT, Altmap, State
+from replay.scalar.tasks import Mapping
 from replay.trace.header import MachineDescription
+from replay.trace.poison import Counter, MappingClass, PageKind, SysctlKey
 
 __all__ = ("ScalarMachine",)
 
@@ -26,12 +30,21 @@ class ScalarMachine:
     """The machine of a description, as a kernel with these features would run it.
 
     Lookups and calls return ``(answer or return code, check id)``. Each call has a stepwise form ``begin_…`` that makes
-    the checks and returns a `Call`, whose ``sections``, ``zone`` and ``done`` let the effects happen.
+    the checks and returns a `Call`, whose ``sections``, ``zone`` and ``done`` let the effects happen. In a closed loop the
+    tasks that signals kill lose their mappings; otherwise mappings change by what the trace says only.
     """
 
-    def __init__(self, description: MachineDescription, features: frozenset[str], strings: Sequence[str] = ()) -> None:
+    def __init__(
+        self,
+        description: MachineDescription,
+        features: frozenset[str],
+        strings: Sequence[str] = (),
+        *,
+        closed_loop: bool = True,
+    ) -> None:
         self.state = State(description, features)
         self.strings = tuple(strings)
+        self.closed_loop = closed_loop
 
     def label(self, number: int | None, default: str = "") -> str:
         """The string that a label column means."""
@@ -119,10 +132,16 @@ class ScalarMachine:
         return self.begin_memory_block_offline(pfn, nr_pages, env=env).done()
 
     def memremap_pages(
-        self, pgmap: int, ranges: Sequence[tuple[int, int]], *, altmap: Altmap | None = None, env: int = 0
+        self,
+        pgmap: int,
+        ranges: Sequence[tuple[int, int]],
+        *,
+        altmap: Altmap | None = None,
+        env: int = 0,
+        pgmap_type: int = 0,
     ) -> Answer:
         """Map device memory; ranges are (pfn, nr_pages), the altmap is (base, reserve, free)."""
-        return self.begin_memremap_pages(pgmap, ranges, altmap=altmap, env=env).done()
+        return self.begin_memremap_pages(pgmap, ranges, altmap=altmap, env=env, pgmap_type=pgmap_type).done()
 
     def memunmap_pages(self, pgmap: int) -> Answer:
         """Unmap device memory."""
@@ -136,7 +155,70 @@ class ScalarMachine:
         """Remove the resource of exactly these bytes: 0 or -EINVAL."""
         return hotplug.remove_resource(self.state, (start, start + size))
 
-    # The same calls, one step after the other.
+    # Poison: what decisions look at, and the calls.
+
+    def page_state(
+        self,
+        pfn: int,
+        nr_pages: int,
+        kind: int,
+        *,
+        flags: int = 0,
+        order: int = 0,
+        mapping: int = 0,
+        pins: int = 0,
+        refs: int = 1,
+        owner_ret: int = -95,
+    ) -> None:
+        """Describe pages: PageKind, PageFlag bits, folio order, MappingClass, foreign and all references."""
+        page = Page(PageKind(kind), flags, order, MappingClass(mapping), pins, refs, owner_ret)
+        self.state.poison.pages.describe(_range(pfn, nr_pages), page)
+
+    def task_state(self, task: int, flags: int, space: int | None = None) -> None:
+        """Describe a task: TaskFlag bits, id of its address space."""
+        self.state.poison.tasks.describe(task, flags, space)
+
+    def map_pages(
+        self, pfn: int, nr_pages: int, task: int, vaddr: int, *, shift: int | None = None, flags: int = 0
+    ) -> None:
+        """A task maps pages from vaddr on, with entries of this shift (that of a page if not given); MapFlag bits."""
+        shift = self.state.geometry.page_shift if shift is None else shift
+        self.state.poison.tasks.map(_range(pfn, nr_pages), task, Mapping(pfn, vaddr, shift, flags))
+
+    def unmap_pages(self, pfn: int, nr_pages: int, task: int) -> None:
+        """A task no longer maps pages."""
+        self.state.poison.tasks.unmap(_range(pfn, nr_pages), task)
+
+    def sysctl(self, key: int, value: int) -> None:
+        """Set the sysctl of a SysctlKey."""
+        self.state.poison.sysctls[SysctlKey(key)] = value
+
+    def counters(self) -> dict[tuple[Counter, int | None], int]:
+        """Every counter, by Counter and node; None: of the whole machine."""
+        poison = self.state.poison
+        found: dict[tuple[Counter, int | None], int] = {(Counter.POISONED, None): poison.count}
+        for node in (None, *sorted(poison.nodes)):
+            for key in (Counter.TOTAL, Counter.IGNORED, Counter.FAILED, Counter.DELAYED, Counter.RECOVERED):
+                found[key, node] = poison.counter(key, node)
+        return found
+
+    def memory_failure(self, pfn: int, flags: int = 0, *, task: int | None = None, context: int = 0) -> PoisonResult:
+        """Handle an error in a page, reported with MfFlag bits while this task runs (CallContext bits)."""
+        return errors.memory_failure(self.state, pfn, flags, task=task, context=context, closed_loop=self.closed_loop)
+
+    def soft_offline_page(self, pfn: int, flags: int = 0, value: int = 0) -> PoisonResult:
+        """Take a page out of use that still works; value is what migration returns."""
+        return errors.soft_offline_page(self.state, pfn, flags, value)
+
+    def unpoison_memory(self, pfn: int) -> PoisonResult:
+        """Take a page back into use."""
+        return errors.unpoison_memory(self.state, pfn)
+
+    def clear_error(self, pfn: int, nr_pages: int = 1) -> None:
+        """The driver of a device has cleared an error of its medium."""
+        errors.clear_error(self.state, _range(pfn, nr_pages))
+
+    # The hotplug calls, one step after the other.
 
     def begin_add_memory(
         self,
@@ -149,7 +231,7 @@ class ScalarMachine:
         node: int = 0,
     ) -> Call:
         """The checks of add_memory; the resource is inserted."""
-        return hotplug.begin_add(self.state, _range(pfn, nr_pages), flags=flags, name=name, env=env)
+        return hotplug.begin_add(self.state, _range(pfn, nr_pages), flags=flags, name=name, env=env, node=node)
 
     def begin_remove_memory(self, pfn: int, nr_pages: int) -> Call:
         """The checks of remove_memory."""
@@ -172,11 +254,17 @@ class ScalarMachine:
         return hotplug.begin_block_offline(self.state, _range(pfn, nr_pages), env=env)
 
     def begin_memremap_pages(
-        self, pgmap: int, ranges: Sequence[tuple[int, int]], *, altmap: Altmap | None = None, env: int = 0
+        self,
+        pgmap: int,
+        ranges: Sequence[tuple[int, int]],
+        *,
+        altmap: Altmap | None = None,
+        env: int = 0,
+        pgmap_type: int = 0,
     ) -> Call:
         """The checks of memremap_pages; the index is stored."""
         pfns = [_range(pfn, nr_pages) for pfn, nr_pages in ranges]
-        return memremap.begin_memremap(self.state, pgmap, pfns, altmap, env=env)
+        return memremap.begin_memremap(self.state, pgmap, pfns, altmap, env=env, pgmap_type=pgmap_type)
 
     def begin_memunmap_pages(self, pgmap: int) -> Call:
         """memunmap_pages up to the kill of the reference."""

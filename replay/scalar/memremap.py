@@ -15,9 +15,11 @@ from replay.trace.outcomes import RET_UNDEFINED
 __all__ = ("begin_memremap", "begin_memunmap")
 
 
-def begin_memremap(state: State, pgmap: int, ranges: Sequence[Range], altmap: Altmap | None, *, env: int) -> Call:
+def begin_memremap(
+    state: State, pgmap: int, ranges: Sequence[Range], altmap: Altmap | None, *, env: int, pgmap_type: int = 0
+) -> Call:
     """memremap_pages: the checks and the index store; an accepted call has its section effects still to come."""
-    pagemap = state.pagemaps[pgmap] = Pagemap(tuple(ranges), altmap)
+    pagemap = state.pagemaps[pgmap] = Pagemap(tuple(ranges), altmap, type=pgmap_type)
     if len(ranges) > 1 and not state.has("pgmap-ranges"):
         return Call(RET_UNDEFINED, "ranges")
     if len(ranges) > 1 and altmap:

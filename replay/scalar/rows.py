@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from replay.scalar.calls import Call
 from replay.scalar.machine import ScalarMachine
+from replay.scalar.poison_rows import POISON_KINDS, PoisonRows, no_details
 from replay.scalar.queries import QUERIES, Query, Row, empty_outcome, value
 from replay.trace.header import MachineDescription
 from replay.trace.schema import COLUMNS, KINDS, TRANSITIONS, EventKind, Phase
@@ -15,7 +16,7 @@ from replay.trace.schema import COLUMNS, KINDS, TRANSITIONS, EventKind, Phase
 if TYPE_CHECKING:
     from replay.trace.reader import TraceFile
 
-__all__ = ("Decided", "replay_rows", "replay_trace", "rows_of")
+__all__ = ("Decided", "replay_poison_rows", "replay_rows", "replay_trace", "rows_of")
 
 Decided = Callable[[EventKind, "Counter[str]"], None]
 
@@ -26,6 +27,8 @@ def replay_rows(
     features: frozenset[str],
     strings: Sequence[str] = (),
     decided: Decided | None = None,
+    *,
+    closed_loop: bool = True,
 ) -> list[dict[str, object]]:
     """Replay rows on a machine.
 
@@ -35,11 +38,50 @@ def replay_rows(
         features: feature ids of the kernel to replay.
         strings: what labels mean.
         decided: is told the kind of each row that asks or calls, and how often which check decided in it.
+        closed_loop: tasks that signals kill lose their mappings.
 
     Returns:
-        For each row its outcome columns; ``check`` is "function/check-id", "" or "several".
+        For each row its outcome columns; ``check`` is "function/check-id", "" or "several". Rows about poison fill ``ret``
+        and ``match`` only; `replay_poison_rows` tells more of them.
     """
-    machine = ScalarMachine(description, features, strings)
+    machine = ScalarMachine(description, features, strings, closed_loop=closed_loop)
+    return _replay(machine, rows, PoisonRows(machine), decided)
+
+
+def replay_poison_rows(
+    description: MachineDescription,
+    rows: Iterable[Row],
+    features: frozenset[str],
+    strings: Sequence[str] = (),
+    *,
+    closed_loop: bool = True,
+    signals_recorded: bool = True,
+) -> list[dict[str, object]]:
+    """Replay rows on a machine, and tell what calls about poison did.
+
+    Args:
+        description: the machine at boot.
+        rows: schema columns by name; absent or None is null.
+        features: feature ids of the kernel to replay.
+        strings: what labels mean.
+        closed_loop: tasks that signals kill lose their mappings.
+        signals_recorded: SIGNAL rows are complete.
+
+    Returns:
+        For each row the columns of `replay_rows`, and: ``action``, ``result`` ("" without an event), ``poisoned``,
+        ``counted``, ``signals`` (sorted tuples of task, signal, code, address, lsb), ``rule``, ``undecided``,
+        ``signals_compared``, ``signals_matched``. They are neutral in rows that are no calls about poison.
+    """
+    machine = ScalarMachine(description, features, strings, closed_loop=closed_loop)
+    poison = PoisonRows(machine)
+    outcomes = _replay(machine, rows, poison, None)
+    poison.finish(signals_recorded=signals_recorded)
+    return [{**outcome, **poison.details.get(number, no_details())} for number, outcome in enumerate(outcomes)]
+
+
+def _replay(
+    machine: ScalarMachine, rows: Iterable[Row], poison: PoisonRows, decided: Decided | None
+) -> list[dict[str, object]]:
     calls = _Calls(machine)
     outcomes: list[dict[str, object]] = []
     open_queries: dict[int, Query] = {}  # by row
@@ -54,6 +96,8 @@ def replay_rows(
                 decided(kind, Counter([str(outcome["check"]).partition("/")[2]]))
             for query in open_queries.values():
                 query.look(machine)
+        elif kind in POISON_KINDS:
+            outcome |= poison.step(kind, number, row)
         elif kind in QUERIES:
             query = Query(row)
             query.look(machine)
@@ -136,7 +180,8 @@ class _Calls:
         pfn, nr_pages, pgmap = value(row, "pfn"), value(row, "nr_pages"), value(row, "pgmap")
         if kind == EventKind.ADD_MEMORY:
             name = machine.label(row.get("label"), "System RAM")
-            return machine.begin_add_memory(pfn, nr_pages, flags=value(row, "flags"), name=name, env=env)
+            flags, node = value(row, "flags"), value(row, "node")
+            return machine.begin_add_memory(pfn, nr_pages, flags=flags, name=name, env=env, node=node)
         if kind == EventKind.REMOVE_MEMORY:
             return machine.begin_remove_memory(pfn, nr_pages)
         if kind == EventKind.ONLINE_PAGES:
@@ -151,5 +196,6 @@ class _Calls:
             ranges = [(pfn, nr_pages), *self.further_ranges.get(pgmap, [])]
             base = row.get("altmap_base")
             altmap = None if base is None else (base, value(row, "altmap_reserve"), value(row, "altmap_free"))
-            return machine.begin_memremap_pages(pgmap, ranges, altmap=altmap, env=env)
+            pgmap_type = value(row, "pgmap_type")
+            return machine.begin_memremap_pages(pgmap, ranges, altmap=altmap, env=env, pgmap_type=pgmap_type)
         return machine.begin_memunmap_pages(pgmap)

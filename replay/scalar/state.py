@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from replay.machine.geometry import Geometry
+from replay.scalar.capabilities import capabilities
+from replay.scalar.pages import PoisonState
 from replay.scalar.ranges import Range, contains, overlaps, round_out, subtract
 from replay.scalar.resources import ResourceTree
 from replay.trace.header import MachineDescription
@@ -23,11 +25,12 @@ Altmap = tuple[int, int, int]  # base pfn, reserve, free
 
 @dataclass
 class Pagemap:
-    """A dev_pagemap; ``state`` is "new" (no call has succeeded), "mapped", "dying" or "gone"."""
+    """A dev_pagemap; ``state`` is "new" (no call has succeeded), "mapped", "dying" or "gone"; ``type`` is a PgmapType."""
 
     ranges: tuple[Range, ...]
     altmap: Altmap | None
     state: str = "new"
+    type: int = 0
 
 
 class State:
@@ -53,6 +56,8 @@ class State:
         self.memblock: list[Range] = []
         self.blocks: dict[int, bool] = {}  # block number -> online; a block that is not here has no device
         self.max_pfn = 0
+        self.capabilities = capabilities(features)
+        self.poison = PoisonState(description)
         self._boot(description)
 
     def has(self, feature: str) -> bool:

@@ -7,7 +7,15 @@ from __future__ import annotations
 
 import numpy as np
 
-__all__ = ("CHECK_NONE", "CHECK_SEVERAL", "OUTCOME_COLUMNS", "RET_BUG", "RET_UNDEFINED", "outcome_dtype")
+__all__ = (
+    "CHECK_NONE",
+    "CHECK_SEVERAL",
+    "OUTCOME_COLUMNS",
+    "POISON_COLUMNS",
+    "RET_BUG",
+    "RET_UNDEFINED",
+    "outcome_dtype",
+)
 
 CHECK_SEVERAL = 255  # several checks decided within one run
 CHECK_NONE = 254  # the row decides nothing
@@ -29,7 +37,15 @@ OUTCOME_COLUMNS: dict[str, str] = {
     "race": "uint64",
 }
 
+POISON_COLUMNS: dict[str, str] = {
+    "action": "uint8",  # ActionType, 255 none
+    "result": "uint8",  # ActionResult, 255 none
+    "poisoned": "uint8",  # HWPoison flag of the pfn afterwards
+    "counted": "int64",  # change of the global counter of poisoned pages
+    "signals": "uint32",  # tasks signalled
+}
+
 
 def outcome_dtype(name: str) -> np.dtype[np.generic]:
     """Return the numpy dtype of an outcome column."""
-    return np.dtype(OUTCOME_COLUMNS[name])
+    return np.dtype(OUTCOME_COLUMNS.get(name) or POISON_COLUMNS[name])

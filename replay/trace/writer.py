@@ -23,13 +23,23 @@ from replay.trace.metadata import FORMAT, arrow_schema, digest_json, in_schema_o
 from replay.trace.schema import COLUMNS, REQUIRED_COLUMNS, Column
 from replay.trace.validate import RowChecker, check_machine
 
-__all__ = ("BATCH_ROWS", "TraceWriter", "Values", "write_trace")
+__all__ = ("BATCH_ROWS", "TraceWriter", "Values", "refuse_special", "write_trace")
 
 BATCH_ROWS = 1 << 20
 _ZSTD_LEVEL = 3
 _NO_TRACE = "sha256:" + "0" * 64
 
 Values: TypeAlias = ArrayLike | tuple[ArrayLike, ArrayLike]
+
+
+def refuse_special(path: str) -> None:
+    """Refuse to replace what is no regular file: renaming over a device such as /dev/null would take it away.
+
+    Raises:
+        UsageError: there is something else at the path.
+    """
+    if os.path.lexists(path) and not os.path.isfile(path):
+        raise UsageError(f"{path}: cannot be written (it is there and is no regular file)")
 
 
 class TraceWriter:
@@ -85,6 +95,7 @@ class TraceWriter:
         self._arrow: Any = None
 
     def __enter__(self) -> TraceWriter:
+        refuse_special(self.path)
         folder, name = os.path.split(self.path)
         self._temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
         with self._writing():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -45,7 +46,7 @@ def vector(
     """Return the vector engine's outcome of each row; ``cuts`` split the rows into batches."""
     replayer = Replayer(machine, profile, STRINGS, keep=True)
     borders = [0, *sorted(cuts), len(rows)]
-    for start, end in zip(borders[:-1], borders[1:], strict=True):
+    for start, end in itertools.pairwise(borders):
         if start < end:
             replayer.feed(as_batch(rows[start:end], start))
     replayer.finish()

@@ -19,7 +19,7 @@ SECTIONS = 6  # sections that a case plays in
 # (arch, page_shift, section bits, physical bits): coarse and fine ones, so that every ratio of sizes occurs.
 LAYOUTS = (
     ("x86_64", 12, 27, 46),
-    ("aarch64", 16, 29, 48),
+    ("aarch64", 16, 0, 48),  # section size by kernel
     ("ppc64", 16, 24, 51),
     ("riscv64", 12, 27, 56),
 )
@@ -48,9 +48,10 @@ class Case:
 
 
 @st.composite
-def machines(draw: st.DrawFn) -> tuple[MachineDescription, int]:
+def machines(draw: st.DrawFn, features: frozenset[str]) -> tuple[MachineDescription, int]:
     """A machine with a few boot ranges in the play area, which starts at a random section or ends at the limit."""
     arch, shift, bits, phys = draw(st.sampled_from(LAYOUTS))
+    bits = bits or (29 if "arm64-small-sections" in features else 30)
     geometry = Geometry(arch, shift, bits, phys, 1 << bits)
     base = draw(st.sampled_from((0, 1, 32, geometry.nr_sections - SECTIONS + 1)))
     start = base << geometry.section_shift
@@ -90,9 +91,19 @@ def _offsets(g: Geometry) -> st.SearchStrategy[int]:
 
 
 @st.composite
-def cases(draw: st.DrawFn, *, windows: bool = True, max_events: int = 25, long_runs: bool = False) -> Case:
-    """A machine and up to ``max_events`` events, with transitions in one row or in phases."""
-    machine, base = draw(machines())
+def cases(
+    draw: st.DrawFn,
+    features: frozenset[str] = frozenset(),
+    *,
+    windows: bool = True,
+    max_events: int = 25,
+    long_runs: bool = False,
+) -> Case:
+    """A machine that a kernel with these features can run on, and up to ``max_events`` events.
+
+    Transitions come in one row or in phases.
+    """
+    machine, base = draw(machines(features))
     case = Case(machine, base=base)
     maker = _Events(draw, case, windows=windows, long_runs=long_runs)
     for _ in range(draw(st.integers(1, max_events))):

@@ -8,7 +8,7 @@ import pytest
 
 from replay.kernel.profiles import profile
 from replay.scalar import replay_trace
-from replay.scalar.rows import _rows_of
+from replay.scalar.rows import rows_of
 from replay.trace.reader import TraceFile
 from replay.trace.schema import LOOKUPS, TRANSITIONS, EventKind
 
@@ -33,7 +33,7 @@ def test_recording(name: str) -> None:
     compared = 0
     with TraceFile.open(path) as trace:
         outcomes = replay_trace(trace, profile("v" + trace.machine.kernel).features)
-        for number, (row, outcome) in enumerate(zip(_rows_of(trace), outcomes, strict=True)):
+        for number, (row, outcome) in enumerate(zip(rows_of(trace), outcomes, strict=True)):
             kind = EventKind(row["kind"] or 0)
             if kind in (EventKind.SECTIONS_DUMP, EventKind.SECTION_STATE):
                 assert outcome["match"] or outcome["race"], (number, row, outcome)

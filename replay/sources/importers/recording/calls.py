@@ -57,6 +57,9 @@ POINTS: dict[str, tuple[str, ...]] = {
     "online_mem_sections": ("start_pfn", "end_pfn"),
     "offline_mem_sections": ("start_pfn", "end_pfn"),
     "memory_failure_event": (),
+    "get_hwpoison_page__return": ("ret",),
+    "take_page_off_buddy__return": ("ret",),
+    "signal_generate": ("sig", "code", "pid"),
 }
 _FIELD = re.compile(r"(\w+)=(-?(?:0x[0-9a-f]+|\d+))(?= |$)")
 

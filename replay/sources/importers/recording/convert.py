@@ -18,14 +18,16 @@ from replay.trace.writer import write_trace
 
 from .boot import Boot, read_boot
 from .calls import CALLS, LOOKUP_EVENTS, POINTS, RETURN, Calls, Tasks, read_calls
-from .dumps import action_types, armed_probes, kprobe_misses, stats_losses
+from .devices import read_devices
+from .dumps import armed_probes, kprobe_misses, stats_losses
 from .files import Folder
 from .ftrace import Events, Ints, read_events
 from .lookups import NOT_GIVEN, LookupReader, Lookups
 from .oracles import dump_rows, mark_rows
 from .pagemaps import Pagemaps
-from .poison import poison_rows
+from .poison import PoisonReader
 from .rows import Row, Strings
+from .steps import NodeDumps
 from .table import Column, build_table
 from .transitions import TransitionReader, owner_kind
 
@@ -130,13 +132,20 @@ def _rows(
     transitions = TransitionReader(
         events, tasks, calls, ids, pagemaps, reader.direct, boot, armed, strings, lossy=lossy, warn=warn
     )
-    types = action_types(files.optional("memory_failure_event.format"))
-    rows = mark_rows(events, strings, unused)
+    lookups = reader.read()
+    rows = mark_rows(events, strings, ("VICTIM",) if files.find("victims.jsonl") else (), unused)
     rows += transitions.read()
-    rows += poison_rows(events, calls, ids, types, unused)
+    nodes = NodeDumps(files, events, boot.machine.memory_block_bytes >> boot.machine.page_shift)
+    devices = read_devices(files, events, calls.calls, pagemaps, boot.machine.page_shift)
+    for row in rows:
+        if row.kind == EventKind.ADD_MEMORY and "node" in row.values:
+            nodes.correct(row)
+        elif "pgmap_type" in row.values and (shift := devices.compound_shift(row.values["pgmap"])):
+            row.values["vmemmap_shift"] = shift
+    rows += PoisonReader(files, events, calls, lookups, ids, devices, boot, unused, warn).read()
     changes = [row.at for row in rows if row.effect is not None]
     rows += dump_rows(files, events, tasks, boot, strings, changes, warn)
-    return rows, reader.read()
+    return rows, lookups
 
 
 def _owners(calls: Calls) -> tuple[dict[int, int], Ints]:

@@ -22,14 +22,14 @@ _STEP = re.compile(r"STEP (\d+) (begin|end) (\S+)")
 _STEP_DUMP = re.compile(r"sections-(\d+)-(.+)\.txt")
 
 
-def mark_rows(events: Events, strings: Strings, unused: Counter[str]) -> list[Row]:
-    """Return a row per ARMED, STEP and WALK mark, and count the others."""
+def mark_rows(events: Events, strings: Strings, used: tuple[str, ...], unused: Counter[str]) -> list[Row]:
+    """Return a row per ARMED, STEP and WALK mark, and count the others, except those that something else uses."""
     rows = []
     for at in events.of("tracing_mark_write").tolist():
         text = events.text(at)
         if text.startswith(_KEPT_MARKS):
             rows.append(Row(at, Order.EVENT, EventKind.MARK, {"label": strings.label(text)}))
-        else:
+        elif not text.startswith(used):
             unused[f"mark {text.split(' ', 1)[0]}"] += 1
     return rows
 

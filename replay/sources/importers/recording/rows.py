@@ -15,9 +15,10 @@ class Order(IntEnum):
 
     EFFECT = 0  # has happened by the time of the event
     DONE = 1
-    EVENT = 2  # the event itself
-    LOOKUP = 3
-    DUMP = 4  # read after the event
+    STATE = 2  # what a call at the event looks at
+    EVENT = 3  # the event itself
+    LOOKUP = 4
+    DUMP = 5  # read after the event
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from .ftrace import Events
 from .pagemaps import Pagemaps, pagemap_type
 from .rows import Effect, Order, Row, Strings
 
-__all__ = ("OWNERS", "PIECES", "TransitionReader", "errno_of", "owner_kind")
+__all__ = ("ALTMAP_VALID", "OWNERS", "PIECES", "TransitionReader", "errno_of", "owner_kind")
 
 ADD_FUNCTIONS = ("add_memory_driver_managed", "__add_memory", "add_memory_resource")
 OWNERS: dict[str, EventKind] = {
@@ -40,7 +40,7 @@ PIECES: dict[str, frozenset[EventKind]] = {
     "online_mem_sections": frozenset({EventKind.ONLINE_PAGES}),
     "offline_mem_sections": frozenset({EventKind.OFFLINE_PAGES}),
 }
-_ALTMAP_VALID = 1
+ALTMAP_VALID = 1
 _EINTR, _EAGAIN, _ENOMEM, _EBUSY = -4, -11, -12, -16
 # Return codes whose cause is outside of the trace: a signal, no memory, a page that would not move.
 _ENV: dict[EventKind, frozenset[int]] = {
@@ -251,7 +251,7 @@ class TransitionReader:
             "pgmap_type": pagemap_type(self._boot.machine.kernel, given["type"], where),
             "node": given["nid"],
         }
-        if given["flags"] & _ALTMAP_VALID:
+        if given["flags"] & ALTMAP_VALID:
             for name, key in (("base", "base_pfn"), ("reserve", "reserve"), ("free", "free")):
                 if f"altmap_{key}" not in given:
                     raise InputError(where, "a pagemap with an altmap", f"a field altmap_{key}=")

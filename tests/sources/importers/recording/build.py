@@ -50,6 +50,29 @@ PROBES = (
     "offline_mem_sections move_pfn_range_to_zone"
 )
 ALTMAP = {"altmap_base_pfn": 0, "altmap_end_pfn": 0, "altmap_reserve": 0, "altmap_free": 0}
+VICTIM: dict[str, Any] = {
+    "action": "victim",
+    "kind": "anon",
+    "pfn": "0x1005",
+    "vaddr": "0x7f0000005000",
+    "length": 65536,
+    "sub": 5,
+    "path": "",
+    "pagemap": hex(1 << 63 | 0x1005),
+    "freed_before_inject": False,
+    "early_kill_prctl": "late",
+    "early_kill_sysctl": 0,
+    "sigbus_handler": True,
+    "kpageflags_before": "0x400005828",
+    "kpageflags_after": "0x40008500c",
+    "kpageflags_after_touch": "0x40008500c",
+    "kpageflags_after_exit": "0x40008500c",
+    "kpageflags_after_unpoison": "0x0",
+}
+FORMAT = """\
+print fmt: "pfn %#lx: recovery action for %s: %s", REC->pfn, __print_symbolic(REC->type, { 0, "reserved kernel page" },
+ { 13, "dirty LRU page" }, { 16, "free buddy page" }, { 17, "dax page" }), __print_symbolic(REC->result, { 0, "Ignored" })
+"""
 
 Row = dict[str, int]
 
@@ -135,6 +158,29 @@ class Lab:
         self.enter("section_deactivate", task, pfn=hex(low), nr_pages=hex(high - low))
         self.leave("arch_remove_memory", task)
         self.leave("memunmap_pages", task)
+
+    def victim(self, number: int = 1, **given: Any) -> None:
+        """Add a line to victims.jsonl; ``pids`` are its processes, ``sigbus`` what the handler of the first saw."""
+        pids, sigbus = given.pop("pids", (200,)), given.pop("sigbus", ())
+        seen = [{"phase": p, "si_code": c, "si_addr": hex(a), "si_addr_lsb": b} for p, c, a, b in sigbus]
+        line = VICTIM | {"id": number, "processes": len(pids)} | given
+        if line["action"] == "victim":
+            state = {"touch": given.pop("touch", "ok"), "died_during_inject": False, "exit": "code", "exit_value": 0}
+            line["sharers"] = [{"pid": pid, "sigbus": seen if pid == pids[0] else [], **state} for pid in pids]
+        self.files["victims.jsonl"] = self.files.get("victims.jsonl", "") + json.dumps(line) + "\n"
+
+    def poison(self, name: str, pfn: int, task: int = 1, ret: int = 0, inside: Any = None, **fields: Any) -> None:
+        """Make a poison call; ``inside`` writes what happens inside of it."""
+        self.enter(name, task, pfn=hex(pfn), **fields)
+        if inside:
+            inside()
+        self.leave(name, task, ret=ret)
+
+    def action(self, pfn: int, kind: str, result: str, task: int = 1) -> None:
+        self.line("memory_failure_event", f"pfn {pfn:#x}: recovery action for {kind}: {result}", task)
+
+    def signal(self, pid: int, code: int, task: int = 1, sig: int = 7) -> None:
+        self.line("signal_generate", f"sig={sig} errno=0 code={code} comm=v0-x pid={pid} grp=0 res=0", task)
 
     def text(self, written: int | None = None) -> str:
         count = len(self.lines)

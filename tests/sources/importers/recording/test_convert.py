@@ -58,8 +58,12 @@ def test_a_real_recording(tmp_path: Path) -> None:
     )
     trace = TraceFile.open(str(tmp_path / "a.trace"))
     assert trace.rows == report.rows
-    assert (report.transitions, report.dumps, report.lost_events, report.warnings) == (39, 11, 0, ())
-    assert report.unused["mark VICTIM"] == 1242
+    assert (report.transitions, report.dumps, report.lost_events) == (39, 11, 0)
+    assert report.warnings == (
+        "the page of 17 of 621 poison calls was told by what the call itself did",
+        "the page of 183 of 621 poison calls is not described: kpageflags has no entry for it",
+    )
+    assert "mark VICTIM" not in report.unused
     assert (trace.provenance.source, trace.provenance.name) == ("recording", "7.2.13/s2a-pmem-collision")
     assert trace.provenance.clock == "global"
     assert trace.provenance.tool.startswith("pfn-replay ")

@@ -166,7 +166,7 @@ def test_an_interrupt_does_not_end_the_interval(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     for step in MAPPING[:6]:
         step(lab)
-    lab.line("signal_generate", "sig=7", task=200, flags="d.h..")
+    lab.line("signal_generate", "sig=7 errno=0 code=4 comm=a pid=1 grp=0 res=0", task=200, flags="d.h..")
     lab.online(LOW, page=False, task=READER, pgmap=MAP)
     MAPPING[6](lab)
     target = reached(rows := lab.rows(), only(rows))

@@ -1,0 +1,60 @@
+"""From a page's description to the attributes that the rules of poison look at."""
+
+from __future__ import annotations
+
+from replay.kernel.poison_state import HugeState
+from replay.machine.pages import Page
+from replay.trace.poison import PageFlag
+from replay.trace.schema import PgmapType
+
+__all__ = ("page_attributes", "pgmap_class")
+
+_F = PageFlag
+_SET = {
+    "filt": _F.FILTERED,
+    "plat": _F.PLATFORM,
+    "sgx": _F.SGX,
+    "pfnsp": _F.PFN_SPACE,
+    "tail": _F.TAIL,
+    "pud": _F.PUD,
+    "large": _F.LARGE,
+    "anon": _F.ANON,
+    "minord": _F.MIN_ORDER,
+    "ksm": _F.KSM,
+    "swapc": _F.SWAPCACHE,
+    "dirty": _F.DIRTY,
+    "mlk": _F.MLOCKED,
+    "unev": _F.UNEVICTABLE,
+    "wb": _F.WRITEBACK,
+    "mapped": _F.MAPPED,
+    "pdirty": _F.PTE_DIRTY,
+    "pwrite": _F.PTE_WRITE,
+    "evict": _F.EVICTABLE,
+    "mapnn": _F.MAPPING_SET,
+}
+_CLEAR = {
+    "daxlock": _F.NO_DAX_ENTRY,
+    "toff": _F.NO_TAKE_OFF,
+    "bhead": _F.NOT_BLOCK_HEAD,
+    "dissolv": _F.NOT_DISSOLVABLE,
+    "split": _F.UNSPLITTABLE,
+    "unmap": _F.UNMAP_FAILS,
+    "rel": _F.NOT_RELEASABLE,
+    "wbk": _F.NO_WRITEBACK_MAPPING,
+    "iso": _F.NOT_ISOLATABLE,
+}
+
+
+def page_attributes(page: Page) -> dict[str, object]:
+    """Return the attributes that a page's flags give; those named after what fails are set when the flag is clear."""
+    huge = HugeState.FREE if page.has(_F.HUGE_FREE) else HugeState.BUSY if page.has(_F.HUGE_BUSY) else HugeState.USED
+    return {
+        **{name: page.has(flag) for name, flag in _SET.items()},
+        **{name: not page.has(flag) for name, flag in _CLEAR.items()},
+        "ht": int(huge),
+    }
+
+
+def pgmap_class(pgmap_type: int) -> int:
+    """Return the class of a pagemap's type: device-dax had a type of its own for two releases, and none before."""
+    return PgmapType.GENERIC if pgmap_type in {PgmapType.DEVDAX, PgmapType.NONE} else pgmap_type

@@ -1,0 +1,125 @@
+"""Tasks and what they map: who has to be told about a broken page."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+from replay.trace.poison import MapFlag, TaskFlag
+
+__all__ = ("Mapping", "Task", "Tasks")
+
+
+@dataclass(frozen=True)
+class Task:
+    """A process.
+
+    Attributes:
+        pid: its id.
+        flags: TaskFlag bits.
+        mm: id of its address space.
+        label: index of its name in the trace's strings, None where it has none.
+    """
+
+    pid: int
+    flags: int = TaskFlag.HAS_DEFAULT | TaskFlag.HANDLER
+    mm: int = 0
+    label: int | None = None
+
+
+@dataclass(frozen=True)
+class Mapping:
+    """A piece of a task's address space.
+
+    Attributes:
+        task: pid.
+        start: first pfn.
+        end: pfn after the last.
+        vaddr: virtual address of the first page, bytes.
+        shift: log2 of the bytes that one page table entry maps.
+        flags: MapFlag bits.
+        poisoned: the page table entries are hwpoison entries.
+    """
+
+    task: int
+    start: int
+    end: int
+    vaddr: int
+    shift: int
+    flags: int = 0
+    poisoned: bool = False
+
+    def piece(self, start: int, end: int, page_shift: int) -> Mapping:
+        """Return the part that maps pfns ``[start, end)``."""
+        return replace(self, start=start, end=end, vaddr=self.vaddr + (start - self.start << page_shift))
+
+
+class Tasks:
+    """All tasks and their mappings, in the order in which they were made.
+
+    Args:
+        page_shift: log2 of the page size.
+    """
+
+    def __init__(self, page_shift: int) -> None:
+        self.page_shift = page_shift
+        self._tasks: dict[int, Task] = {}
+        self._mappings: list[Mapping] = []
+
+    def task(self, pid: int) -> Task:
+        """Return a task; one never heard of has the default policy, a handler, and an address space of its own."""
+        return self._tasks.get(pid) or Task(pid, mm=pid)
+
+    def describe(self, pid: int, flags: int, mm: int, label: int | None = None) -> None:
+        """Describe a task; EXITED removes it with its mappings."""
+        if flags & TaskFlag.EXITED:
+            self.exit(pid)
+        else:
+            self._tasks[pid] = Task(pid, flags, mm, label)
+
+    def exit(self, pid: int) -> None:
+        """Remove a task with its mappings."""
+        self._tasks.pop(pid, None)
+        self._mappings = [m for m in self._mappings if m.task != pid]
+
+    def map(self, mapping: Mapping) -> None:
+        """Map pages into a task, in place of what it mapped of them before."""
+        self.unmap(mapping.start, mapping.end, mapping.task)
+        self._mappings.append(mapping)
+
+    def of(self, pfn: int) -> list[Mapping]:
+        """Return the mappings of a page, hwpoison entries included."""
+        return [m for m in self._mappings if m.start <= pfn < m.end]
+
+    def unmap(self, start: int, end: int, task: int | None = None) -> None:
+        """Remove the mappings of pfns ``[start, end)``, of one task or of all."""
+        self._rewrite(start, end, task, lambda _: None)
+
+    def zap(self, start: int, end: int) -> None:
+        """Empty the page tables of pfns ``[start, end)``; the address spaces still cover them."""
+        self._rewrite(start, end, None, lambda m: replace(m, flags=m.flags | MapFlag.ABSENT))
+
+    def poison(self, start: int, end: int, *, whole: bool) -> None:
+        """Turn the mappings of pfns ``[start, end)`` into hwpoison entries.
+
+        Args:
+            start: first pfn.
+            end: pfn after the last.
+            whole: the entries keep their size (hugetlb); otherwise a huge one was split before.
+        """
+        shift = {} if whole else {"shift": self.page_shift}
+        self._rewrite(start, end, None, lambda m: replace(m, poisoned=True, **shift))
+
+    def _rewrite(self, start: int, end: int, task: int | None, change: Callable[[Mapping], Mapping | None]) -> None:
+        """Replace the mappings within pfns ``[start, end)``, of one task or of all."""
+        kept: list[Mapping] = []
+        for m in self._mappings:
+            low, high = max(m.start, start), min(m.end, end)
+            if low >= high or task not in {None, m.task}:
+                kept.append(m)
+                continue
+            changed = change(m.piece(low, high, self.page_shift))
+            parts = [(m.start, low), (high, m.end)]
+            kept += [m.piece(a, b, self.page_shift) for a, b in parts if a < b]
+            kept += [changed] if changed else []
+        self._mappings = kept

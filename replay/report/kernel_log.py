@@ -1,0 +1,67 @@
+"""Poison calls as the replayed kernel would have logged them: dmesg lines, or lines of the tracepoint."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Iterator, Sequence
+
+from replay.engine.poison import Decided
+from replay.engine.poison_signals import SIGKILL
+from replay.kernel.poison_lines import action_line, kill_line, trace_payload
+from replay.kernel.poison_types import ActionType
+from replay.kernel.profiles import profile
+from replay.trace.poison import NO_ACTION, ActionResult
+from replay.trace.reader import TraceFile
+from replay.trace.schema import EventKind
+
+__all__ = ("dmesg_lines", "log_printer", "trace_lines")
+
+
+def dmesg_lines(call: Decided, features: frozenset[str], names: Sequence[str]) -> Iterator[str]:
+    """Yield the lines that a kernel with these features prints for a call, signals first.
+
+    Args:
+        call: a decided call.
+        features: of the replayed kernel.
+        names: strings of the trace; a task without a name is called "task".
+    """
+    if call.kind is not EventKind.MEMORY_FAILURE or call.undecided:
+        return
+    for sent in call.signals:
+        if sent.signal != SIGKILL:
+            label = call.names.get(sent.task)
+            yield kill_line(features, call.pfn, "task" if label is None else names[label], sent.task)
+    if call.action != NO_ACTION:
+        yield action_line(features, call.pfn, ActionType(call.action), ActionResult(call.result))
+
+
+def trace_lines(call: Decided) -> Iterator[str]:
+    """Yield the tracepoint line of a call, with its time in seconds as in a trace."""
+    if call.undecided or call.action == NO_ACTION:
+        return
+    payload = trace_payload(call.pfn, ActionType(call.action), ActionResult(call.result))
+    yield f"{(call.cell('time') or 0) // 1000 / 1e6:14.6f}: memory_failure_event: {payload}"
+
+
+def log_printer(
+    form: str, kernel: str | None, path: str | os.PathLike[str]
+) -> Callable[[Decided, Sequence[str]], None]:
+    """Return a function that prints the lines of each call it is told.
+
+    Args:
+        form: "dmesg" or "trace".
+        kernel: name of the profile, None for the trace's own.
+        path: the trace.
+    """
+    if kernel is None:
+        with TraceFile.open(path) as trace:
+            kernel = trace.machine.kernel
+    features = profile(kernel).features
+
+    def log(call: Decided, names: Sequence[str]) -> None:
+        lines = dmesg_lines(call, features, names) if form == "dmesg" else trace_lines(call)
+        for line in lines:
+            sys.stdout.write(line + "\n")
+
+    return log

@@ -1,0 +1,82 @@
+"""Processes of victims -> rows: their kill policy, what they map where, and when they are gone."""
+
+from __future__ import annotations
+
+from replay.trace.poison import PageKind, TaskFlag
+from replay.trace.schema import EventKind
+
+from .devices import Devices
+from .pages import is_readable, read_page
+from .rows import Order, Row
+from .victims import Victim
+from .visits import Visit
+
+__all__ = ("mapping", "policy_flags", "task_rows")
+
+_BASE_SHIFT, _HUGE_SHIFT = 12, 21
+_HUGE_PAGES = 1 << (_HUGE_SHIFT - _BASE_SHIFT)
+_POLICIES = {
+    # the last one alternates by the index of the process
+    "late": (TaskFlag.MAIN_PROCESS,),
+    "early": (TaskFlag.MAIN_PROCESS | TaskFlag.MAIN_EARLY | TaskFlag.ANY_EARLY,),
+    "default": (TaskFlag.HAS_DEFAULT,),
+    "even=late,odd=early": (
+        TaskFlag.MAIN_PROCESS,
+        TaskFlag.MAIN_PROCESS | TaskFlag.MAIN_EARLY | TaskFlag.ANY_EARLY,
+    ),
+}
+
+
+def policy_flags(victim: Victim, index: int) -> int:
+    """Return the flags of the TASK_STATE row of a process."""
+    choices = _POLICIES.get(victim.policy, _POLICIES["default"])
+    return choices[index % len(choices)] | (TaskFlag.HANDLER if victim.handler else 0)
+
+
+def mapping(victim: Victim, devices: Devices, at: int) -> dict[str, int]:
+    """Return pfn, nr_pages, vaddr and map_shift of what a process of a victim maps.
+
+    A 2 MiB mapping needs a page that lies as far from the start of its 2 MiB as its address does.
+    """
+    head = victim.head_offset
+    fits = (victim.vaddr >> _BASE_SHIFT) % _HUGE_PAGES == head
+    if fits and _wants_huge(victim, devices, at):
+        start = victim.vaddr - (head << _BASE_SHIFT)
+        return {"pfn": victim.pfn - head, "nr_pages": _HUGE_PAGES, "vaddr": start, "map_shift": _HUGE_SHIFT}
+    vaddr = victim.vaddr
+    if victim.kind == "ksm":  # every page of the mapping is this one; the reverse map begins with the youngest
+        vaddr += victim.length - ((victim.sub + 1) << _BASE_SHIFT)
+    return {"pfn": victim.pfn, "nr_pages": 1, "vaddr": vaddr, "map_shift": _BASE_SHIFT}
+
+
+def _wants_huge(victim: Victim, devices: Devices, at: int) -> bool:
+    flags = victim.flags.get("before")
+    view = read_page(flags, victim.head_offset) if flags is not None and is_readable(flags) else None
+    if view is not None and view.kind in (PageKind.HUGE, PageKind.LRU, PageKind.HUGE_ZERO):
+        return bool(view.order)
+    if victim.kind == "devdax":
+        return devices.alignment(victim.path, at) >= 1 << _HUGE_SHIFT
+    return victim.kind.startswith("fsdax") and "pte" not in victim.kind
+
+
+def _mappers(victim: Victim) -> int:
+    """Return how many of the processes map the page: mlock in a child breaks copy-on-write."""
+    if victim.freed or "unmapped" in victim.kind:
+        return 0
+    return 1 if victim.kind == "anon-mlocked" else len(victim.sharers)
+
+
+def task_rows(visit: Visit, devices: Devices) -> list[Row]:
+    """Return the TASK_STATE and MAP_PAGES rows of a victim: where it begins, and where its processes are gone."""
+    victim, rows = visit.victim, list[Row]()
+    if victim.raw or victim.freed:
+        return rows
+    start, where = visit.start, mapping(victim, devices, visit.start)
+    for index, sharer in enumerate(victim.sharers):
+        state = {"task": sharer.pid, "flags": policy_flags(victim, index), "value": sharer.pid}
+        rows.append(Row(start, Order.STATE, EventKind.TASK_STATE, state))
+        if index < _mappers(victim):
+            rows.append(Row(start, Order.STATE, EventKind.MAP_PAGES, {"task": sharer.pid, **where}))
+        gone = visit.marks.get("injected", visit.gone) if sharer.died else visit.gone
+        rows.append(Row(gone, Order.STATE, EventKind.TASK_STATE, {"task": sharer.pid, "flags": TaskFlag.EXITED}))
+    return rows

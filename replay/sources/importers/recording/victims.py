@@ -1,0 +1,139 @@
+"""victims.jsonl of a recording: what the recording tool did to which page, and what it saw before and afterwards."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from replay.errors import InputError
+
+__all__ = ("Sharer", "Sigbus", "Victim", "parse_victims")
+
+RAW = "raw"  # `action` of an injection into a page that the tool does not map itself
+
+
+@dataclass(frozen=True)
+class Sigbus:
+    """A SIGBUS that a handler of the tool saw."""
+
+    phase: str
+    code: int
+    addr: int
+    lsb: int
+
+
+@dataclass(frozen=True)
+class Sharer:
+    """A process of a victim.
+
+    Attributes:
+        pid: process id.
+        sigbus: what its handler saw, in order.
+        touch: what touching the page afterwards did: ``ok``, ``sigbus`` or ``none``.
+        died: whether it was gone when the injection had returned.
+    """
+
+    pid: int
+    sigbus: tuple[Sigbus, ...]
+    touch: str
+    died: bool
+
+
+@dataclass(frozen=True)
+class Victim:
+    """A line of victims.jsonl.
+
+    Attributes:
+        number: id in the marks of the trace.
+        kind: what the page is, in the tool's words.
+        raw: the page is not mapped by the tool.
+        pfn: the page.
+        flags: kpageflags by moment (``before``, ``after``, ``after_touch``, ``after_exit``, ``after_unpoison``); None
+            where /proc has no entry for the pfn. Only moments at which it was read.
+        vaddr: address of the page in every process.
+        length: bytes that are mapped.
+        sub: index of the page in the mapping.
+        pagemap: entry of the first process before the injection.
+        path: file that is mapped.
+        freed: the processes had exited before the injection.
+        policy: early-kill policy.
+        handler: the processes handle SIGBUS.
+        early_kill: vm.memory_failure_early_kill at that time.
+        sharers: the processes, in the order of their index.
+    """
+
+    number: int
+    kind: str
+    raw: bool
+    pfn: int
+    flags: dict[str, int | None]
+    vaddr: int
+    length: int
+    sub: int
+    pagemap: int
+    path: str
+    freed: bool
+    policy: str
+    handler: bool
+    early_kill: int | None
+    sharers: tuple[Sharer, ...]
+
+    @property
+    def head_offset(self) -> int:
+        """Pages from the start of the 2 MiB that hold the page."""
+        return self.pfn % 512
+
+
+_MOMENTS = ("before", "after", "after_touch", "after_exit", "after_unpoison")
+
+
+def parse_victims(text: str, where: object) -> list[Victim]:
+    """Parse victims.jsonl, leaving out what was skipped.
+
+    Raises:
+        InputError: a line is no JSON object, or lacks a field.
+    """
+    victims = []
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip():
+            continue
+        try:
+            given = json.loads(line)
+            if "skipped" not in given:
+                victims.append(_victim(given))
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
+            raise InputError(
+                f"{where}:{number}", f"{line[:80]!r} ({type(error).__name__}: {error})", "a line of the recording tool"
+            ) from None
+    return victims
+
+
+def _number(value: str | float, bits: int = 64) -> int:
+    number = int(value, 0) if isinstance(value, str) else int(value)
+    if not 0 <= number < 1 << bits:
+        raise ValueError(f"{value} is not a number of {bits} bits")
+    return number
+
+
+def _victim(given: dict[str, Any]) -> Victim:
+    flags = {m: given[f"kpageflags_{m}"] for m in _MOMENTS if f"kpageflags_{m}" in given}
+    early_kill = given.get("early_kill_sysctl")
+    return Victim(
+        number=_number(given["id"]), kind=str(given["kind"]), raw=given["action"] == RAW, pfn=_number(given["pfn"], 52),
+        flags={moment: None if value is None else _number(value) for moment, value in flags.items()},
+        vaddr=_number(given.get("vaddr", 0)), length=_number(given.get("length", 0)), sub=_number(given.get("sub", 0)),
+        pagemap=_number(given.get("pagemap", 0)), path=str(given.get("path", "")),
+        freed=bool(given.get("freed_before_inject", False)), policy=str(given.get("early_kill_prctl", "default")),
+        handler=bool(given.get("sigbus_handler", True)),
+        early_kill=None if early_kill is None else _number(early_kill, 31),
+        sharers=tuple(_sharer(sharer) for sharer in given.get("sharers", ())),
+    )  # fmt: skip
+
+
+def _sharer(given: dict[str, Any]) -> Sharer:
+    seen = tuple(
+        Sigbus(str(e["phase"]), _number(e["si_code"], 31), _number(e["si_addr"]), _number(e["si_addr_lsb"], 8))
+        for e in given["sigbus"]
+    )
+    return Sharer(_number(given["pid"], 32), seen, str(given["touch"]), bool(given["died_during_inject"]))

@@ -1,0 +1,39 @@
+"""The numbering of checks, and that every call has its function."""
+
+from __future__ import annotations
+
+import pytest
+
+from replay.kernel.registry import CALLS, CHECK_NAMES, FUNCTIONS, check_base, check_of
+from replay.trace.outcomes import CHECK_NONE, CHECK_SEVERAL
+from replay.trace.schema import KINDS, LOOKUPS, TRANSITIONS, EventKind
+
+
+def test_names_are_unique_and_fit_a_byte() -> None:
+    assert len(set(CHECK_NAMES)) == len(CHECK_NAMES)
+    assert len(CHECK_NAMES) < 250 < min(CHECK_NONE, CHECK_SEVERAL)
+
+
+def test_numbers() -> None:
+    """A function's checks are numbered in order from its base; the numbers of all functions do not overlap."""
+    number = 0
+    for function in FUNCTIONS.values():
+        assert check_base(function) == number
+        for check in function.checks:
+            assert CHECK_NAMES[number] == f"{function.name}/{check.id}"
+            assert check_of(number) is check
+            number += 1
+    assert number == len(CHECK_NAMES)
+    for outside in (number, CHECK_NONE, CHECK_SEVERAL, -1):
+        with pytest.raises(IndexError):
+            check_of(outside)
+
+
+def test_every_lookup_and_call_has_its_function() -> None:
+    """By the kernel's own name, which is the event kind's; a further range of a pagemap is part of its memremap."""
+    assert set(FUNCTIONS) >= LOOKUPS | TRANSITIONS - {EventKind.PGMAP_RANGE}
+    assert set(CALLS) >= TRANSITIONS - {EventKind.PGMAP_RANGE}
+    for kind in LOOKUPS | TRANSITIONS - {EventKind.PGMAP_RANGE}:
+        assert FUNCTIONS[kind].name == KINDS[kind]
+    for kind, call in CALLS.items():
+        assert FUNCTIONS[kind] is call.function
