@@ -13,6 +13,7 @@ from replay.engine.rows import ColumnSource, Outcomes, cell_of
 from replay.engine.tabulate import YES, DecisionTable
 from replay.engine.tally import Tally
 from replay.engine.transitions import Cell
+from replay.errors import TraceError
 from replay.kernel.calls import Call, Kernel
 from replay.kernel.memremap import MemunmapPages
 from replay.kernel.walk import PFN_TO_ONLINE_PAGE, PFN_VALID, Bit, PgmapState
@@ -81,7 +82,25 @@ class PoisonRows:
             self._engine.settle()
             self._report.counters(batch.row + at, cell, self._engine)
         else:
+            if kind is EventKind.PAGE_STATE:
+                self._refuse_torn_folio(batch.row + at, cell)
             self._engine.state(kind, cell)
+
+    def _refuse_torn_folio(self, row: int, cell: Cell) -> None:
+        """A folio lies in one pagemap or in none; a state that says otherwise describes no kernel's memory.
+
+        Raises:
+            TraceError: a folio of the row crosses the edge of a pagemap.
+        """
+        size = 1 << (cell("order") or 0)
+        start, end = cell("pfn") or 0, (cell("pfn") or 0) + (cell("nr_pages") or 1)
+        first, last = start // size * size, -(-end // size) * size
+        for edge in self._machine.pagemaps.index.edges(first, last) if size > 1 else ():
+            if edge % size:
+                head = edge // size * size
+                folio = f"the folio [{head:#x}, {head + size:#x})"
+                found = f"{size.bit_length() - 1}: {folio} crosses the edge {edge:#x} of a pagemap"
+                raise TraceError(f"row {row}, column order", found, "a folio within one pagemap, or outside of all")
 
     def settle(self) -> None:
         """Decide what has gathered: the machine is about to change."""

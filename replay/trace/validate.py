@@ -17,6 +17,7 @@ from replay.trace.batch import Array, Batch
 from replay.trace.calls import CallChecker
 from replay.trace.header import BootRange, MachineDescription, Resource
 from replay.trace.schema import KINDS, LOOKUPS, NEEDS, REQUIRED_COLUMNS, TRANSITIONS, EventKind, PgmapType, Phase, Zone
+from replay.trace.states import StateChecker
 
 __all__ = ("MAX_RUN_PAGES", "RowChecker", "check_machine")
 
@@ -58,6 +59,7 @@ class RowChecker:
         self._where = where
         self._time = 0
         self._calls = CallChecker(where)
+        self._states = StateChecker(where)
         self._end_any = 1 << (_ADDRESS_BITS - machine.page_shift)
         # One bit more than the section table covers: a range that crosses the limit is a request that kernels refuse.
         self._end_bound = 1 << (machine.max_physmem_bits + 1 - machine.page_shift)
@@ -102,6 +104,7 @@ class RowChecker:
         self._check_bytes(batch)
         if any(kind in TRANSITIONS for kind in kinds):
             self._calls.check(batch)
+        self._states.check(batch, kinds)
         return batch
 
     def _check_null_slots(self, batch: Batch) -> None:

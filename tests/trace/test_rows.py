@@ -30,7 +30,35 @@ def add(phase, call=None, kind=K.ADD_MEMORY, **fields):
     return row if call is None else {**row, "call": call}
 
 
+def page(**fields):
+    return {"kind": K.PAGE_STATE, "pfn": 1, "page_kind": 1, **fields}
+
+
+def task(**fields):
+    return {"kind": K.TASK_STATE, "task": 1, **fields}
+
+
+def mapping(**fields):
+    return {"kind": K.MAP_PAGES, "pfn": 1, "task": 1, "vaddr": 0x1000, **fields}
+
+
 BAD = {  # events, then what the message must say
+    "unknown page kind": ([page(page_kind=15)], "row 0, column page_kind: found 15; needed a known PageKind, 0 to 14"),
+    "unknown page flag": ([page(page_flags=1 << 63 | 1)], "row 0, column page_flags: found bits 0x8000000000000000"),
+    "unknown mapping class": ([page(), page(mapping=7)], "row 1, column mapping: found 7"),
+    "unknown task flag": ([task(flags=64)], "row 0, column flags: found bits 0x40; needed bits of TaskFlag, 0x3f"),
+    "unknown mapping flag": ([task(), mapping(flags=4)], "row 1, column flags: found bits 0x4"),
+    "unknown memory_failure flag": (
+        [{"kind": K.MEMORY_FAILURE, "pfn": 1, "flags": 257}],
+        "column flags: found bits 0x100",
+    ),
+    "unknown context": ([{"kind": K.MEMORY_FAILURE, "pfn": 1, "context": 8}], "column context: found bits 0x8"),
+    "unknown sysctl": (
+        [{"kind": K.SYSCTL, "key": 4, "value": 1}],
+        "column key: found 4; needed a known SysctlKey, 1 to 3",
+    ),
+    "mapping of nobody": ([mapping()], "row 0, column task: found task 1, which no row has introduced"),
+    "mapping of the dead": ([task(), task(flags=32), mapping()], "row 2, column task: found task 1, which has exited"),
     "time decreases": ([lookup(1, time=5), lookup(1, time=4)], "row 1, column time: found 4 after 5"),
     "kind 0": ([{"kind": 0}], "column kind: found event kind 0"),
     "unknown kind": ([lookup(1), {"kind": 39}], "row 1, column kind: found event kind 39"),
@@ -229,7 +257,8 @@ def test_every_kind_says_what_it_needs_in_columns_that_exist():
 def test_each_needed_column_is_asked_for(tmp_path, kind):
     """Every kind with everything it needs is written, and without any one of it refused."""
     event = {"kind": kind, **{name: int(name != "label") for name in NEEDS[kind]}}
-    write(tmp_path / "a", event, strings=["x"])
+    before = [{"kind": K.TASK_STATE, "task": 1}]  # a task exists before it maps anything
+    write(tmp_path / "a", *before, event, strings=["x"])
     for name in NEEDS[kind]:
-        with pytest.raises(TraceError, match=f"row 0, column {name}: found null"):
-            write(tmp_path / "b", {key: value for key, value in event.items() if key != name}, strings=["x"])
+        with pytest.raises(TraceError, match=f"row 1, column {name}: found null"):
+            write(tmp_path / "b", *before, {key: value for key, value in event.items() if key != name}, strings=["x"])
