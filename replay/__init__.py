@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from replay.kernel.profiles import PRESETS as PRESETS
     from replay.kernel.profiles import Profile as Profile
     from replay.kernel.profiles import profile as profile
-    from replay.run import Run as Run
-    from replay.run import run as run
+    from replay.session import Run as Run
+    from replay.session import run as run
     from replay.trace.header import MachineDescription as MachineDescription
     from replay.trace.header import Provenance as Provenance
     from replay.trace.reader import TraceFile as TraceFile
@@ -35,11 +35,11 @@ _HOME = {
     "Profile": "replay.kernel.profiles",
     "Provenance": "replay.trace.header",
     "ReplayError": "replay.errors",
-    "Run": "replay.run",
+    "Run": "replay.session",
     "TraceFile": "replay.trace.reader",
     "TraceWriter": "replay.trace.writer",
     "profile": "replay.kernel.profiles",
-    "run": "replay.run",
+    "run": "replay.session",
     "write_trace": "replay.trace.writer",
 }
 
@@ -63,5 +63,5 @@ def __getattr__(name: str) -> Any:  # noqa: ANN401 - whatever the name stands fo
     if name not in _HOME:
         raise AttributeError(f"module 'replay' has no attribute {name!r}")
     found = getattr(importlib.import_module(_HOME[name]), name)
-    globals()[name] = found  # a submodule of the same name (replay.run) must not hide the function again
+    globals()[name] = found
     return found

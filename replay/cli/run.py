@@ -11,7 +11,7 @@ from replay.cli.common import console, emit_json, progress_on_stderr, warn
 from replay.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from replay.run import Run
+    from replay.session import Run
 
 
 class _Options(TypedDict):
@@ -89,7 +89,7 @@ def _replay_all(
 ) -> tuple[list[Run], list[InputError]]:
     """Replay every trace through every kernel; a bad trace does not keep the others from being replayed."""
     from replay.report.kernel_log import log_printer
-    from replay.run import run
+    from replay.session import run
 
     runs: list[Run] = []
     errors: list[InputError] = []

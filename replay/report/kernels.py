@@ -11,7 +11,7 @@ from rich.table import Table
 
 from replay.kernel.features import FEATURES, Feature
 from replay.kernel.profiles import PRESETS, Profile, profile
-from replay.kernel.registry import FUNCTIONS
+from replay.kernel.registry import FUNCTIONS, OTHER_FUNCTIONS
 
 __all__ = ("feature_facts", "print_feature", "print_features", "print_profile", "print_profiles")
 
@@ -20,7 +20,7 @@ def feature_facts(feature: Feature) -> dict[str, Any]:
     """Return a feature's row, the presets that have it, and the checks that depend on it."""
     checks = [
         f"{function.name}/{check.id}" + ("" if feature.id in check.needs else " (goes away)")
-        for function in FUNCTIONS.values()
+        for function in (*FUNCTIONS.values(), *OTHER_FUNCTIONS)
         for check in function.checks
         if feature.id in (*check.needs, *check.unless)
     ]
@@ -52,7 +52,7 @@ def print_feature(out: Console, facts: dict[str, Any]) -> None:
         out.print(f"backported to {', '.join(facts['backports'])}")
     out.print(f"known from: {facts['evidence']}")
     out.print(f"profiles that have it: {', '.join(facts['profiles']) or 'none'}", soft_wrap=True)
-    out.print(f"checks: {', '.join(facts['checks']) or 'none yet'}", soft_wrap=True)
+    out.print(f"checks: {', '.join(facts['checks']) or 'none; it changes what follows from a verdict'}", soft_wrap=True)
 
 
 def print_profiles(out: Console) -> None:

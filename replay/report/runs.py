@@ -12,7 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from replay.engine.tally import SLOW_PATH, Agreement, RangeCount
-from replay.run import Run
+from replay.session import Run
 
 __all__ = ("print_runs",)
 

@@ -10,7 +10,7 @@ from replay.compare.reference import _step
 from replay.errors import TraceError, UsageError
 from replay.kernel.profiles import PRESETS, profile
 from replay.kernel.registry import FUNCTIONS
-from replay.run import run
+from replay.session import run
 from replay.trace.schema import EventKind
 from tests.trace.build import lookup, machine, write
 

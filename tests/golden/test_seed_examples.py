@@ -7,7 +7,7 @@ from pathlib import Path
 
 from replay.engine.poison import Decided
 from replay.kernel.poison_types import ActionType
-from replay.run import run
+from replay.session import run
 from replay.trace.poison import NO_ACTION, ActionResult
 from replay.trace.schema import EventKind
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import pytest
-
-from replay.kernel.registry import CALLS, CHECK_NAMES, FUNCTIONS, check_base, check_of
+from replay.kernel.registry import CALLS, CHECK_NAMES, FUNCTIONS, check_base
 from replay.trace.outcomes import CHECK_NONE, CHECK_SEVERAL
 from replay.trace.schema import KINDS, LOOKUPS, TRANSITIONS, EventKind
 
@@ -21,12 +19,8 @@ def test_numbers() -> None:
         assert check_base(function) == number
         for check in function.checks:
             assert CHECK_NAMES[number] == f"{function.name}/{check.id}"
-            assert check_of(number) is check
             number += 1
     assert number == len(CHECK_NAMES)
-    for outside in (number, CHECK_NONE, CHECK_SEVERAL, -1):
-        with pytest.raises(IndexError):
-            check_of(outside)
 
 
 def test_every_lookup_and_call_has_its_function() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from replay.engine.tally import DUMP, SLOW_PATH
-from replay.run import run
+from replay.session import run
 from replay.trace.schema import KINDS, LOOKUPS, TRANSITIONS
 
 # Aspects of the walk and of hotplug; whatever else is compared is about poison.

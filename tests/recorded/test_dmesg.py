@@ -14,7 +14,7 @@ import pytest
 
 from replay.kernel.profiles import profile
 from replay.report.kernel_log import dmesg_lines
-from replay.run import run
+from replay.session import run
 from replay.trace.reader import TraceFile
 from tests.recorded.replayed import FOLDER, NAMES
 
