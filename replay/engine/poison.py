@@ -394,9 +394,7 @@ class PoisonEngine:
         found = self.machine.pagemaps.by_id.get(call.surroundings.pgmap)
         if found is None or pgmap_class(found.type) != PgmapType.GENERIC or not self.kernel.has("device-dax-compound"):
             return call.pfn
-        if found.shift:
-            return call.pfn >> found.shift << found.shift
-        return dax_range(call.pfn, [m.mapping for m in call.mappers])[0]
+        return call.pfn >> found.shift << found.shift
 
     def _count(self, call: Decided) -> None:
         self.counter += call.counted

@@ -7,12 +7,15 @@ SO02), the last clause of Q07 (onlining a block with poisoned pages: a hotplug c
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import pytest
 
 from replay.scalar import PoisonResult, ScalarMachine
 from replay.trace.poison import Counter, MappingClass, MfFlag, PageFlag, PageKind, TaskFlag
 from replay.trace.schema import PgmapType
 from tests.scalar.poison_doc import DATA, MODERN, NOWHERE, RAM, VERSIONS, add_device, boot, situation, table
+from tests.scalar.twin import attach
 
 AR, SIMULATED, COUNT = MfFlag.ACTION_REQUIRED, MfFlag.SW_SIMULATED, MfFlag.COUNT_INCREASED
 OLD, NEW = VERSIONS[1:6], VERSIONS[6:]  # V418..V512, V61..V72
@@ -21,6 +24,15 @@ VADDR = 0x7F0000203000
 EARLY = int(TaskFlag.MAIN_PROCESS | TaskFlag.MAIN_EARLY | TaskFlag.ANY_EARLY | TaskFlag.HANDLER)
 HEAD = 0x108200
 MAPPED_ANON = "anon dirty mapped"
+
+
+@pytest.fixture(autouse=True)
+def both_engines(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Whatever a test here finds out about the scalar engine holds for the vector engine as well."""
+    twins = attach(monkeypatch)
+    yield
+    for twin in twins:
+        twin.check()
 
 
 def event(found: PoisonResult) -> str:
