@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from replay import __version__
-from replay.engine.poison import Decided
+from replay.engine.poison_call import Decided
 from replay.engine.replay import Replay, replay_trace
 from replay.engine.tally import Tally
 from replay.errors import UsageError

@@ -8,116 +8,48 @@ have gathered be decided first. So repeated errors of one page go in rounds, and
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 
 import numpy as np
 
-from replay.engine.poison_attributes import page_attributes, pgmap_class
+from replay.engine.poison_attributes import mark_attributes, page_attributes, pgmap_class
+from replay.engine.poison_call import Decided, Surroundings, Verdict
 from replay.engine.poison_effects import apply_effect, dax_range, set_poison, unmap_page
-from replay.engine.poison_signals import CODES, SI_KERNEL, SIGBUS, Mapper, Sent, accessor_signal, mapper_signals
+from replay.engine.poison_signals import (
+    CODES,
+    SI_KERNEL,
+    SIGBUS,
+    SIGKILL,
+    Broken,
+    Mapper,
+    Sent,
+    accessor_signal,
+    mapper_signals,
+)
 from replay.engine.transitions import Cell
 from replay.kernel.access import ACCESS, AccessState
 from replay.kernel.calls import Kernel, fact
 from replay.kernel.kill import Signal
 from replay.kernel.memory_failure import MEMORY_FAILURE
 from replay.kernel.poison_2009 import MEMORY_FAILURE_2009
-from replay.kernel.poison_calls import KEEP, Kills, PageEffect, PoisonCheck, PoisonFunction, Verdicts, verdicts
+from replay.kernel.poison_calls import KEEP, Kills, PageEffect, PoisonFunction, verdicts
 from replay.kernel.poison_state import DEFAULTS, PoisonState
-from replay.kernel.poison_types import ActionType
 from replay.kernel.soft_offline import SOFT_OFFLINE_PAGE
 from replay.kernel.unpoison import UNPOISON_MEMORY
 from replay.machine.machine import Machine
 from replay.machine.pages import Page
 from replay.machine.tasks import Mapping
 from replay.trace.header import MachineDescription
-from replay.trace.poison import NO_ACTION, ActionResult, CallContext, MfFlag, PageFlag, PageKind, SysctlKey, TaskFlag
-from replay.trace.schema import EventKind, PgmapType
+from replay.trace.poison import ActionResult, CallContext, MfFlag, PageFlag, SysctlKey, TaskFlag
+from replay.trace.schema import POISON_CALLS, EventKind, PgmapType
 
-__all__ = ("POISON_CALLS", "STATE_ROWS", "Decided", "PoisonEngine", "Surroundings")
+__all__ = ("PoisonEngine",)
 
-POISON_CALLS = frozenset((EventKind.MEMORY_FAILURE, EventKind.SOFT_OFFLINE_PAGE, EventKind.UNPOISON_MEMORY))
-STATE_ROWS = frozenset(
-    (
-        EventKind.PAGE_STATE,
-        EventKind.TASK_STATE,
-        EventKind.MAP_PAGES,
-        EventKind.UNMAP_PAGES,
-        EventKind.SYSCTL,
-        EventKind.CLEAR_ERROR,
-    )
-)
 _SYSCTL_NAMES = {
     "vm.memory_failure_early_kill": SysctlKey.EARLY_KILL,
     "vm.memory_failure_recovery": SysctlKey.RECOVERY,
     "vm.enable_soft_offline": SysctlKey.ENABLE_SOFT_OFFLINE,
 }
 _GATHER = 1 << 16  # calls decided together at most
-
-
-@dataclass(frozen=True)
-class Surroundings:
-    """What the walk functions of the same kernel say about a pfn.
-
-    Attributes:
-        valid: pfn_valid.
-        online: pfn_to_online_page gives a page.
-        pgmap: id of the live pagemap, 0 for none.
-        metadata: in that pagemap's metadata.
-    """
-
-    valid: bool
-    online: bool
-    pgmap: int
-    metadata: bool
-
-
-@dataclass
-class Decided:
-    """A call and its verdict.
-
-    Attributes:
-        kind: which call.
-        row: row number in the trace.
-        at: index within its batch.
-        pfn: the page.
-        task: pid of the caller, None where it is not given.
-        cell: gives a column of the row.
-        attributes: what the rules look at; after the decision also the "verdict".
-        page: description of the page when the call was made.
-        mappers: who mapped it then.
-        surroundings: what the walk functions said.
-        undecided: the state of the page is not in the trace.
-        check: the deciding check.
-        number: its index in the function.
-        ret: return code.
-        action: ActionType or NO_ACTION.
-        result: ActionResult or NO_ACTION.
-        counted: change of the global counter.
-        poisoned: HWPoison of the page afterwards.
-        signals: who got what.
-        names: label of each task that got something.
-    """
-
-    kind: EventKind
-    row: int
-    at: int
-    pfn: int
-    task: int | None
-    cell: Cell
-    attributes: dict[str, object]
-    page: Page
-    mappers: list[Mapper]
-    surroundings: Surroundings
-    undecided: bool = False
-    check: PoisonCheck | None = None
-    number: int = 0
-    ret: int = 0
-    action: int = NO_ACTION
-    result: int = NO_ACTION
-    counted: int = 0
-    poisoned: bool = False
-    signals: list[Sent] = field(default_factory=list)
-    names: dict[int, int | None] = field(default_factory=dict)
 
 
 class PoisonEngine:
@@ -154,7 +86,7 @@ class PoisonEngine:
         self._latched = False
         self.used = False
         self._gathered: list[Decided] = []
-        self._keys: set[object] = set()
+        self._keys: set[tuple[int, int]] = set()
 
     # State rows.
 
@@ -189,7 +121,9 @@ class PoisonEngine:
             self.pages.describe(start, end, page)
         elif kind is EventKind.MAP_PAGES:
             flags, vaddr = cell("flags") or 0, cell("vaddr") or 0
-            self.tasks.map(Mapping(cell("task") or 0, start, end, vaddr, cell("map_shift") or 12, flags))
+            self.tasks.map(
+                Mapping(cell("task") or 0, start, end, vaddr, cell("map_shift") or self.tasks.page_shift, flags)
+            )
         else:
             self.tasks.unmap(start, end, cell("task"))
 
@@ -225,7 +159,7 @@ class PoisonEngine:
         pfn = cell("pfn") or 0
         surroundings = self._surroundings(pfn)
         page = self.pages.at(pfn)
-        key = self._key(pfn, page, surroundings)
+        key = page.order, pfn >> page.order
         if key in self._keys or len(self._gathered) >= _GATHER:
             self.settle()
             page = self.pages.at(pfn)
@@ -248,8 +182,8 @@ class PoisonEngine:
             if calls:
                 self._decide(_function(kind, self.kernel), calls)
         for call in gathered:
-            if not call.undecided:
-                self._apply(call)
+            if call.verdict is not None:
+                self._apply(call, call.verdict)
             call.poisoned = self.pages.is_poisoned(call.pfn)
             self._report(call)
 
@@ -278,14 +212,11 @@ class PoisonEngine:
         if self.kernel.has("section-removal-counts-down") and self.counter:
             self.counter -= gone
 
-    def _key(self, pfn: int, page: Page, around: Surroundings) -> object:
-        return ("pgmap", pfn >> 9) if around.pgmap else (page.order, pfn >> page.order)
-
     def _settle_range(self, start: int, end: int) -> None:
         """Decide gathered calls if one of them is on a page (or folio) of the range."""
         for c in self._gathered:
-            order = max(c.page.order, 9 if c.surroundings.pgmap else 0)
-            if (c.pfn >> order << order) < end and start < (c.pfn >> order << order) + (1 << order):
+            folio = c.pfn >> c.page.order << c.page.order
+            if folio < end and start < folio + (1 << c.page.order):
                 self.settle()
                 return
 
@@ -316,26 +247,9 @@ class PoisonEngine:
             "refs": page.refs,
             "mig": (cell("value") or 0) if kind is EventKind.SOFT_OFFLINE_PAGE else 0,
             **page_attributes(page),
-            **self._marks(kind, pfn, page),
+            **mark_attributes(kind, self.pages, pfn),
         }
         return values
-
-    def _marks(self, kind: EventKind, pfn: int, page: Page) -> dict[str, object]:
-        """Return the attributes that earlier calls left."""
-        if page.kind != PageKind.HUGE:
-            return {"hwp": pfn in self.pages.poisoned, "taken": pfn in self.pages.taken}
-        tail = pfn != self.pages.unit(pfn)[0] or page.has(PageFlag.TAIL)
-        poisoned = self.pages.is_poisoned(pfn)
-        if kind is not EventKind.MEMORY_FAILURE:
-            poisoned &= not tail  # these look at the page's own flag, which only the head carries
-        raw = self.pages.raw_in(pfn)
-        return {
-            "tail": tail,
-            "hwp": poisoned,
-            "rawhit": pfn in raw,
-            "rawcnt": len(raw),
-            "unrel": pfn in self.pages.unreliable,
-        }
 
     def _has_entry(self, context: int, mappers: list[Mapper], task: int | None) -> bool:
         if context & (CallContext.HAS_ENTRY | CallContext.NO_ENTRY) or task is None:
@@ -348,22 +262,21 @@ class PoisonEngine:
         states = PoisonState.of(len(calls), self.kernel.features, **columns)
         found = verdicts(function, states, len(calls))
         for i, call in enumerate(calls):
-            _take(call, function, found, i)
+            call.take(function, found, i)
 
-    def _apply(self, call: Decided) -> None:
+    def _apply(self, call: Decided, verdict: Verdict) -> None:
         """Carry out what a verdict says: signals, marks, counters, the page's condition."""
-        verdict = call.attributes["verdict"]
-        assert isinstance(verdict, dict)
-        self._signal(call, Kills(verdict["kills"]))
-        if verdict["poison"] != KEEP:
-            set_poison(self.pages, self._flagged_page(call), verdict["poison"])
-        if verdict["unmapped"]:
-            unmap_page(self.tasks, self.pages, call.pfn, entries=verdict["entries"])
-        effect = PageEffect(verdict["effect"])
-        if effect in {PageEffect.SOFT_FREE, PageEffect.SOFT_USED}:
+        self._signal(call, verdict.kills)
+        if verdict.poison != KEEP:
+            set_poison(self.pages, self._flagged_page(call), verdict.poison)
+        if verdict.unmapped:
+            unmap_page(self.tasks, self.pages, call.pfn, entries=verdict.entries)
+        if verdict.effect in {PageEffect.SOFT_FREE, PageEffect.SOFT_USED}:
             unmap_page(self.tasks, self.pages, call.pfn, entries=False)
-        apply_effect(self.pages, self.kernel, call.pfn, effect, unmapped=verdict["unmapped"])
-        self._count(call)
+        apply_effect(self.pages, self.kernel, call.pfn, verdict.effect, unmapped=verdict.unmapped)
+        self.counter += call.counted
+        if verdict.event:
+            self._count_in_node(call)
 
     def _signal(self, call: Decided, kills: Kills) -> None:
         if kills is Kills.NOBODY:
@@ -371,22 +284,24 @@ class PoisonEngine:
         state = PoisonState.of(
             None, self.kernel.features, **{n: call.attributes[n] for n in DEFAULTS if n in call.attributes}
         )
+        broken = Broken(self.kernel, state, call.page, call.pfn, self.tasks.page_shift)
         current = None if call.task is None else self.tasks.task(call.task)
         if kills is Kills.SGX:
             if current is not None and call.attributes["AR"]:
                 call.signals = [Sent(current.pid, SIGBUS, SI_KERNEL)]
         elif kills is Kills.ACCESSOR:
             if current is not None:
-                call.signals = accessor_signal(self.kernel, state, call.page, call.pfn, call.mappers, current)
+                call.signals = accessor_signal(broken, call.mappers, current)
         else:
             live = [m for m in call.mappers if not m.mapping.poisoned]
-            call.signals = mapper_signals(self.kernel, kills, state, call.page, call.pfn, live, current)
+            call.signals = mapper_signals(broken, kills, live, current)
             if kills is Kills.DAX and call.signals:
                 collected = {self.tasks.task(s.task).mm for s in call.signals}
-                self.tasks.zap(*dax_range(call.pfn, [m.mapping for m in live if m.task.mm in collected]))
+                zapped = [m.mapping for m in live if m.task.mm in collected]
+                self.tasks.zap(*dax_range(call.pfn, zapped, self.tasks.page_shift))
         call.names = {s.task: self.tasks.task(s.task).label for s in call.signals}
         for sent in () if self._open_loop else call.signals:
-            if sent.signal == 9 or not self.tasks.task(sent.task).flags & TaskFlag.HANDLER:
+            if sent.signal == SIGKILL or not self.tasks.task(sent.task).flags & TaskFlag.HANDLER:
                 self.tasks.exit(sent.task)
 
     def _flagged_page(self, call: Decided) -> int:
@@ -396,13 +311,7 @@ class PoisonEngine:
             return call.pfn
         return call.pfn >> found.shift << found.shift
 
-    def _count(self, call: Decided) -> None:
-        self.counter += call.counted
-        if call.action == NO_ACTION or not self.kernel.has("poison-counted-at-event"):
-            return
-        already = call.action == ActionType.ALREADY_POISONED and self.kernel.has("already-poisoned-uncounted")
-        if already or call.action == ActionType.PFN_MAP:
-            return
+    def _count_in_node(self, call: Decided) -> None:
         node = self.machine.node_of(call.pfn)
         if node is not None:
             counters = self.node_counters.setdefault(node, [0] * (1 + len(ActionResult)))
@@ -414,26 +323,3 @@ def _function(kind: EventKind, kernel: Kernel) -> PoisonFunction:
     if kind is EventKind.MEMORY_FAILURE:
         return MEMORY_FAILURE_2009 if kernel.has("poison-2009") else MEMORY_FAILURE
     return SOFT_OFFLINE_PAGE if kind is EventKind.SOFT_OFFLINE_PAGE else UNPOISON_MEMORY
-
-
-# The last rule of each function that is made before the page is looked at.
-_BEFORE_THE_PAGE = {"R": 10, "S": 4, "U": 3, "Z": 2}
-
-
-def _take(call: Decided, function: PoisonFunction, found: Verdicts, i: int) -> None:
-    check = function.checks[int(found.check[i])]
-    assert isinstance(check, PoisonCheck)
-    call.number, call.check = int(found.check[i]), check
-    letter, digits = check.rule[0], "".join(c for c in check.rule[1:] if c.isdigit())
-    call.undecided = call.page.kind == PageKind.UNKNOWN and int(digits) > _BEFORE_THE_PAGE[letter]
-    if call.undecided:
-        return
-    call.ret, call.action, call.result = int(found.ret[i]), int(found.action[i]), int(found.result[i])
-    call.counted = int(found.counted[i])
-    call.attributes["verdict"] = {
-        "poison": int(found.poison[i]),
-        "kills": int(found.kills[i]),
-        "effect": int(found.effect[i]),
-        "unmapped": bool(found.unmapped[i]),
-        "entries": bool(found.entries[i]),
-    }

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from replay.kernel.poison_state import HugeState
-from replay.machine.pages import Page
-from replay.trace.poison import PageFlag
-from replay.trace.schema import PgmapType
+from replay.machine.pages import Page, Pages
+from replay.trace.poison import PageFlag, PageKind
+from replay.trace.schema import EventKind, PgmapType
 
-__all__ = ("page_attributes", "pgmap_class")
+__all__ = ("mark_attributes", "page_attributes", "pgmap_class")
 
 _F = PageFlag
 _SET = {
@@ -53,6 +53,19 @@ def page_attributes(page: Page) -> dict[str, object]:
         **{name: not page.has(flag) for name, flag in _CLEAR.items()},
         "ht": int(huge),
     }
+
+
+def mark_attributes(kind: EventKind, pages: Pages, pfn: int) -> dict[str, object]:
+    """Return the attributes that earlier calls left on a page, as a call of this kind sees them."""
+    page = pages.at(pfn)
+    if page.kind != PageKind.HUGE:
+        return {"hwp": pfn in pages.poisoned, "taken": pfn in pages.taken}
+    tail = pfn != pages.unit(pfn)[0] or page.has(PageFlag.TAIL)
+    poisoned = pages.is_poisoned(pfn)
+    if kind is not EventKind.MEMORY_FAILURE:
+        poisoned &= not tail  # these look at the page's own flag, which only the head carries
+    raw = pages.raw_in(pfn)
+    return {"tail": tail, "hwp": poisoned, "rawhit": pfn in raw, "rawcnt": len(raw), "unrel": pfn in pages.unreliable}
 
 
 def pgmap_class(pgmap_type: int) -> int:

@@ -10,7 +10,7 @@ from replay.machine.pages import Page, Pages
 from replay.machine.tasks import Mapping, Tasks
 from replay.trace.poison import PageFlag, PageKind
 
-__all__ = ("apply_effect", "set_poison", "unmap_page")
+__all__ = ("apply_effect", "dax_range", "set_poison", "unmap_page")
 
 _KERNEL = Page(kind=PageKind.KERNEL, refs=1)
 _FREE = Page(kind=PageKind.BUDDY, refs=0)
@@ -51,9 +51,9 @@ def unmap_page(tasks: Tasks, pages: Pages, pfn: int, *, entries: bool) -> None:
         tasks.unmap(*pages.unit(pfn))
 
 
-def dax_range(pfn: int, mappings: list[Mapping]) -> tuple[int, int]:
+def dax_range(pfn: int, mappings: list[Mapping], page_shift: int) -> tuple[int, int]:
     """Return the pfns that a DAX error unmaps: the largest mapping size among the collected, aligned."""
-    shift = max((m.shift for m in mappings), default=12) - 12
+    shift = max((m.shift for m in mappings), default=page_shift) - page_shift
     first = pfn >> shift << shift
     return first, first + (1 << shift)
 

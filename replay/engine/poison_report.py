@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from replay.engine.poison import Decided, PoisonEngine
+from replay.engine.poison import PoisonEngine
+from replay.engine.poison_call import Decided
 from replay.engine.poison_signals import SIGKILL, Sent
 from replay.engine.rows import Outcomes
 from replay.engine.tally import Difference, Tally
@@ -42,7 +43,7 @@ class _Call:
     undecided: bool
     mappers: set[int]
     sent: dict[int, Sent]
-    aspect: str = "poison signals"
+    aspect: str = SIGNALS
     seen: list[tuple[int, int, int | None, int | None, int | None]] = field(default_factory=list)
 
 
@@ -52,13 +53,11 @@ class PoisonReport:
     Args:
         tally: where to count.
         kernel: version that recorded the trace; its numbers of action types are decoded with its own layout.
-        signals: the recording holds all signals.
     """
 
-    def __init__(self, tally: Tally, kernel: str, *, signals: bool) -> None:
+    def __init__(self, tally: Tally, kernel: str) -> None:
         self.tally = tally
         self._kernel = kernel
-        self._signals = signals
         self._calls: dict[int, _Call] = {}
         self._tainted = False
 
@@ -72,7 +71,7 @@ class PoisonReport:
         self._action(call)
         self._flag(call)
         number = call.cell("call")
-        if number is not None and self._signals:
+        if number is not None:
             sent = {s.task: s for s in call.signals}
             mappers = {m.task.pid for m in call.mappers}
             self._calls[number] = _Call(call.row, call.pfn, call.undecided, mappers, sent)

@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from replay.engine.poison import POISON_CALLS, Decided, PoisonEngine, Surroundings
+from replay.engine.poison import PoisonEngine
+from replay.engine.poison_call import Decided, Surroundings
 from replay.engine.poison_report import PoisonReport
 from replay.engine.resolve import StateIndex
 from replay.engine.rows import ColumnSource, Outcomes, cell_of
@@ -19,7 +20,7 @@ from replay.kernel.memremap import MemunmapPages
 from replay.kernel.walk import PFN_TO_ONLINE_PAGE, PFN_VALID, Bit, PgmapState
 from replay.machine.machine import Machine
 from replay.trace.header import MachineDescription
-from replay.trace.schema import EventKind, Phase
+from replay.trace.schema import POISON_CALLS, EventKind, Phase
 
 __all__ = ("PoisonRows",)
 
@@ -54,7 +55,7 @@ class PoisonRows:
         self._valid = tables[PFN_VALID.name].classes
         self._online = tables[PFN_TO_ONLINE_PAGE.name].classes
         self._tally = tally
-        self._report = PoisonReport(tally, description.kernel, signals=True)
+        self._report = PoisonReport(tally, description.kernel)
         self._engine = PoisonEngine(
             machine, kernel, description, self._surroundings, self._decided, open_loop=open_loop
         )

@@ -14,12 +14,11 @@ from replay.machine.tasks import Mapping, Task
 from replay.trace.poison import MapFlag, PageKind, TaskFlag
 from replay.trace.schema import PgmapType
 
-__all__ = ("CODES", "SIGBUS", "SIGKILL", "SI_KERNEL", "Mapper", "Sent", "accessor_signal", "mapper_signals")
+__all__ = ("CODES", "SIGBUS", "SIGKILL", "SI_KERNEL", "Broken", "Mapper", "Sent", "accessor_signal", "mapper_signals")
 
 SIGBUS, SIGKILL = 7, 9
 SI_KERNEL = 128
 CODES = {Signal.BUS_AR: 4, Signal.BUS_AO: 5}
-_PMD_SHIFT = 21
 
 
 @dataclass(frozen=True)
@@ -49,23 +48,31 @@ class Mapper:
     task: Task
 
 
-def mapper_signals(
-    kernel: Kernel,
-    kills: Kills,
-    state: PoisonState,
-    page: Page,
-    pfn: int,
-    mappers: Sequence[Mapper],
-    current: Task | None,
-) -> list[Sent]:
+@dataclass(frozen=True)
+class Broken:
+    """A broken page, as those who are told about it need to know it.
+
+    Attributes:
+        kernel: whose rules apply.
+        state: what the rules look at, a single state.
+        page: its description.
+        pfn: its number.
+        page_shift: log2 of the page size.
+    """
+
+    kernel: Kernel
+    state: PoisonState
+    page: Page
+    pfn: int
+    page_shift: int
+
+
+def mapper_signals(broken: Broken, kills: Kills, mappers: Sequence[Mapper], current: Task | None) -> list[Sent]:
     """Return the signals to the tasks that map a page, one per task.
 
     Args:
-        kernel: whose rules apply.
+        broken: the page.
         kills: the rule that the verdict names.
-        state: of the page, a single one.
-        page: its description.
-        pfn: the page.
         mappers: its mappings, hwpoison entries left out.
         current: the calling task, None for a worker.
     """
@@ -82,9 +89,9 @@ def mapper_signals(
         shift=[0 if m.mapping.flags & MapFlag.ABSENT else m.mapping.shift for m in mappers],
     )
     make = {Kills.UNSPLIT: KillState.unsplit, Kills.DAX: KillState.dax, Kills.PFN_SPACE: KillState.dax}
-    kill_state = make.get(kills, KillState.of)(state, facts)
-    function = KILL_PROCS_2009 if kernel.has("poison-2009") else KILL_PROCS
-    decided = function.tabulate(kill_state, len(mappers), kernel.features).value
+    kill_state = make.get(kills, KillState.of)(broken.state, facts)
+    function = KILL_PROCS_2009 if broken.kernel.has("poison-2009") else KILL_PROCS
+    decided = function.tabulate(kill_state, len(mappers), broken.kernel.features).value
     sent: dict[int, Sent] = {}
     for mapper, value in zip(mappers, decided.tolist(), strict=True):
         if value == Signal.NOSIG or mapper.task.pid in sent:
@@ -92,43 +99,37 @@ def mapper_signals(
         if value == Signal.KILL:
             sent[mapper.task.pid] = Sent(mapper.task.pid, SIGKILL)
         else:
-            addr, lsb = _address(kernel, kills, state, page, pfn, mapper.mapping)
+            addr, lsb = _address(broken, kills, mapper.mapping)
             # A consumed error goes to the caller, which may be another task of that mm.
             receiver = current.pid if value == Signal.BUS_AR and current is not None else mapper.task.pid
             sent[mapper.task.pid] = Sent(receiver, SIGBUS, CODES[Signal(value)], addr, lsb)
     return list(sent.values())
 
 
-def accessor_signal(
-    kernel: Kernel, state: PoisonState, page: Page, pfn: int, mappers: Sequence[Mapper], current: Task
-) -> list[Sent]:
+def accessor_signal(broken: Broken, mappers: Sequence[Mapper], current: Task) -> list[Sent]:
     """Return the signal to the task that consumed an already poisoned page."""
-    if not bool(accessor_signals(state)):
+    if not bool(accessor_signals(broken.state)):
         return []
     own = [m for m in mappers if m.task.mm == current.mm]
-    addr, lsb = 0, 12 + (page.order if page.kind == PageKind.HUGE else 0)
+    addr, lsb = 0, broken.page_shift + (broken.page.order if broken.page.kind == PageKind.HUGE else 0)
     if own:
-        addr, lsb = _address(kernel, Kills.ACCESSOR, state, page, pfn, own[0].mapping)
+        addr, lsb = _address(broken, Kills.ACCESSOR, own[0].mapping)
     return [Sent(current.pid, SIGBUS, CODES[Signal.BUS_AR], addr, lsb)]
 
 
-def _address(
-    kernel: Kernel, kills: Kills, state: PoisonState, page: Page, pfn: int, mapping: Mapping
-) -> tuple[int, int]:
+def _address(broken: Broken, kills: Kills, mapping: Mapping) -> tuple[int, int]:
     """Return si_addr and si_addr_lsb (poison semantics 3.3)."""
-    head = pfn >> page.order << page.order
+    kernel, pfn, order, page_shift = broken.kernel, broken.pfn, broken.page.order, broken.page_shift
+    lsb = page_shift
     if kills is Kills.DAX:
         by_head = {int(PgmapType.GENERIC): "device-dax-compound", int(PgmapType.FS_DAX): "fsdax-large-folios"}
-        whole = kernel.has(by_head.get(int(state.pgmap), ""))
-        lsb = mapping.shift if kernel.has("dax-mapping-size") else 12
-        first = pfn >> mapping.shift - 12 << mapping.shift - 12
-        return _vaddr(mapping, first if whole else pfn), lsb
-    if page.kind == PageKind.HUGE:
-        exact = kernel.has("hugetlb-exact-address")
-        return _vaddr(mapping, pfn if exact else head), max(mapping.shift, 12)
-    lsb = 12 + page.order if kills is Kills.UNSPLIT else 12
-    return _vaddr(mapping, pfn), lsb
-
-
-def _vaddr(mapping: Mapping, pfn: int) -> int:
-    return mapping.vaddr + ((pfn - mapping.start) << 12)
+        if kernel.has(by_head.get(int(broken.state.pgmap), "")):
+            pfn = pfn >> mapping.shift - page_shift << mapping.shift - page_shift
+        lsb = mapping.shift if kernel.has("dax-mapping-size") else page_shift
+    elif broken.page.kind == PageKind.HUGE:
+        if not kernel.has("hugetlb-exact-address"):
+            pfn = pfn >> order << order
+        lsb = max(mapping.shift, page_shift)
+    elif kills is Kills.UNSPLIT:
+        lsb = page_shift + order
+    return mapping.address(pfn, page_shift), lsb

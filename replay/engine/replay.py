@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.engine.lookups import LookupEngine
-from replay.engine.poison import POISON_CALLS, STATE_ROWS, Decided
+from replay.engine.poison_call import Decided
 from replay.engine.poison_rows import PoisonRows
 from replay.engine.queries import dump_matches, metadata_counts, resource_query
 from replay.engine.resolve import StateIndex
@@ -31,7 +31,7 @@ from replay.trace.batch import Batch
 from replay.trace.header import MachineDescription
 from replay.trace.outcomes import CHECK_SEVERAL
 from replay.trace.reader import TraceFile
-from replay.trace.schema import TRANSITIONS, EventKind
+from replay.trace.schema import POISON_CALLS, POISON_STATES, TRANSITIONS, EventKind
 
 __all__ = ("Replay", "Replayer", "refuse_mismatch", "replay_trace")
 
@@ -44,7 +44,7 @@ _STATE_LOOKUPS = (
 _QUERIES = {EventKind.REGION_INTERSECTS, EventKind.WALK_SYSTEM_RAM_RANGE}
 _DUMPS = {EventKind.SECTIONS_DUMP, EventKind.SECTION_STATE}
 _POISON = np.zeros(256, np.bool_)
-_POISON[[*POISON_CALLS, *STATE_ROWS, EventKind.SIGNAL, EventKind.ACCESS, EventKind.COUNTERS]] = True
+_POISON[[*POISON_CALLS, *POISON_STATES, EventKind.SIGNAL, EventKind.ACCESS, EventKind.COUNTERS]] = True
 _SPECIAL = np.zeros(256, np.bool_)
 _WATCHABLE = np.zeros(256, np.bool_)
 _WATCHABLE[[*_STATE_LOOKUPS]] = True

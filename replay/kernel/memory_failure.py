@@ -84,9 +84,10 @@ def _dax(
     why: str,
     *needs: str,
     unless: tuple[str, ...] = (),
+    page: bool = True,
 ) -> PoisonCheck:
     needs = ("memory-failure-dev-pagemap", *needs)
-    return _entry(rule, id_, lambda s: s.dv & when(s), answer, why, needs=needs, unless=unless)
+    return check(rule, id_, lambda s: s.dv & when(s), answer, why, needs=needs, unless=unless, page=page)
 
 
 _PAGEMAP = (
@@ -97,6 +98,7 @@ _PAGEMAP = (
         kept(event(-6, _T.DAX, _F)),
         "the pfn is metadata of its pagemap",
         "pgmap-pfn-valid",
+        page=False,
     ),
     _dax(
         "R11",

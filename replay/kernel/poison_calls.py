@@ -196,6 +196,7 @@ class Verdicts:
         kills: Kills, uint8.
         unmapped: all mappings of the page are gone afterwards.
         entries: and left hwpoison entries behind.
+        event: an event that is counted, globally and by node.
         undecided: the page is of kind UNKNOWN, and the deciding check looks at it; the other columns mean nothing.
     """
 
@@ -209,6 +210,7 @@ class Verdicts:
     kills: Codes
     unmapped: Bools
     entries: Bools
+    event: Bools
     undecided: Bools
 
     def spread(self, inverse: NDArray[np.intp]) -> Verdicts:
@@ -252,6 +254,7 @@ def _verdicts(function: PoisonFunction, states: PoisonState, count: int) -> Verd
     row = columns.row[check]
     for kind, types in ((Row.LRU, _row(states)), (Row.LRU_2009, _row_2009(states))):
         np.copyto(action, types, where=row == kind)
+    event = _event(action, states)
     skipped = states.ksm & (not states.has("ksm-poison"))
     unmapped = columns.unmaps[check] & states.mapped & ~states.ufail & ~skipped
     return Verdicts(
@@ -260,11 +263,12 @@ def _verdicts(function: PoisonFunction, states: PoisonState, count: int) -> Verd
         action=action,
         result=result,
         poison=poison,
-        counted=_counted(columns.counts[check], action, poison, states),
+        counted=_counted(columns.counts[check], event, action, poison, states),
         effect=columns.effect[check],
         kills=columns.kills[check],
         unmapped=unmapped,
         entries=unmapped & states.hwpte,
+        event=event,
         undecided=columns.page[check] & states.kind_in(PageKind.UNKNOWN),
     )
 
@@ -278,14 +282,22 @@ def _ret(source: Codes, ret: NDArray[np.int64], states: PoisonState, count: int)
     return ret
 
 
-def _counted(counts: Codes, action: Codes, poison: NDArray[np.int8], states: PoisonState) -> NDArray[np.int64]:
+def _event(action: Codes, states: PoisonState) -> Bools:
+    """Return which calls report an event that is counted (8.7); before poison-counted-at-event none is."""
+    if not states.has("poison-counted-at-event"):
+        return np.zeros(action.shape, np.bool_)
+    event: Bools = (action != NO_ACTION) & (action != ActionType.PFN_MAP)
+    if states.has("already-poisoned-uncounted"):
+        event &= action != ActionType.ALREADY_POISONED
+    return event
+
+
+def _counted(
+    counts: Codes, event: Bools, action: Codes, poison: NDArray[np.int8], states: PoisonState
+) -> NDArray[np.int64]:
     """Return the change of the global counter (8.7): events count where they do, else the setting of the flag."""
-    if states.has("poison-counted-at-event"):
-        standard = (action != NO_ACTION) & (action != ActionType.PFN_MAP)
-        if states.has("already-poisoned-uncounted"):
-            standard &= action != ActionType.ALREADY_POISONED
-    else:
-        standard = (poison == 1) & (action != ActionType.DAX)
+    at_event = states.has("poison-counted-at-event")
+    standard = event if at_event else (poison == 1) & (action != ActionType.DAX)
     change = np.zeros(counts.shape, np.int64)
     raw = np.asarray(states.newraw, np.int64)
     for kind, value in (
@@ -306,15 +318,20 @@ def _by_dirt(states: PoisonState, dirty: ActionType, clean: ActionType) -> Codes
 
 def _row(states: PoisonState) -> Codes:
     """Return the LRU rows of the state table (1.6)."""
-    lru = _by_dirt(states, ActionType.DIRTY_LRU, ActionType.CLEAN_LRU)
-    unev = _by_dirt(states, ActionType.DIRTY_UNEVICTABLE_LRU, ActionType.CLEAN_UNEVICTABLE_LRU)
-    mlocked = _by_dirt(states, ActionType.DIRTY_MLOCKED_LRU, ActionType.CLEAN_MLOCKED_LRU)
+    lru, unev, mlocked = _lru_rows(states)
     return np.where(states.mlk, mlocked, np.where(states.unev, unev, lru))
 
 
 def _row_2009(states: PoisonState) -> Codes:
     """Return the rows of v2.6.32 (8.6)."""
-    lru = _by_dirt(states, ActionType.DIRTY_LRU, ActionType.CLEAN_LRU)
-    unev = _by_dirt(states, ActionType.DIRTY_UNEVICTABLE_LRU, ActionType.CLEAN_UNEVICTABLE_LRU)
-    mlocked = _by_dirt(states, ActionType.DIRTY_MLOCKED_LRU, ActionType.CLEAN_MLOCKED_LRU)
+    lru, unev, mlocked = _lru_rows(states)
     return np.where(states.unev, unev, np.where(states.mlk, mlocked, lru))
+
+
+def _lru_rows(states: PoisonState) -> tuple[Codes, Codes, Codes]:
+    """Return the ordinary, unevictable and mlocked rows, dirty or clean."""
+    return (
+        _by_dirt(states, ActionType.DIRTY_LRU, ActionType.CLEAN_LRU),
+        _by_dirt(states, ActionType.DIRTY_UNEVICTABLE_LRU, ActionType.CLEAN_UNEVICTABLE_LRU),
+        _by_dirt(states, ActionType.DIRTY_MLOCKED_LRU, ActionType.CLEAN_MLOCKED_LRU),
+    )

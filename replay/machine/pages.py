@@ -6,17 +6,12 @@ thousand entries.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields, replace
-
-import numpy as np
-from numpy.typing import NDArray
+from dataclasses import dataclass, replace
 
 from replay.machine.intervals import IntervalMap
-from replay.trace.poison import PageFlag, PageKind
+from replay.trace.poison import MARKS, PageFlag, PageKind
 
 __all__ = ("Page", "Pages")
-
-_MARKS = PageFlag.HWPOISON | PageFlag.TAKEN_OFF | PageFlag.RAW_LISTED | PageFlag.RAW_UNRELIABLE
 
 
 @dataclass(frozen=True)
@@ -46,9 +41,6 @@ class Page:
         return bool(self.flags & flag)
 
 
-_COLUMNS = tuple(f.name for f in fields(Page))
-
-
 class Pages:
     """Descriptions and marks of all pages.
 
@@ -70,8 +62,8 @@ class Pages:
 
     def describe(self, start: int, end: int, page: Page) -> None:
         """Describe pages ``[start, end)``. Flags may hold marks; they replace what is there if POISON_GIVEN is set."""
-        given, marks = page.has(PageFlag.POISON_GIVEN), page.flags & _MARKS
-        page = replace(page, flags=page.flags & ~(_MARKS | PageFlag.POISON_GIVEN))
+        given, marks = page.has(PageFlag.POISON_GIVEN), page.flags & MARKS
+        page = replace(page, flags=page.flags & ~(MARKS | PageFlag.POISON_GIVEN))
         number = self._numbers.setdefault(page, len(self._pages))
         if number == len(self._pages):
             self._pages.append(page)
@@ -92,12 +84,6 @@ class Pages:
     def change(self, pfn: int, **changes: int) -> None:
         """Change the description of one page."""
         self.describe(pfn, pfn + 1, replace(self.at(pfn), **changes))
-
-    def columns(self, pfns: NDArray[np.uint64]) -> dict[str, NDArray[np.int64]]:
-        """Return the descriptions of many pages, one int64 array per field."""
-        used, inverse = np.unique(self._intervals.at(pfns), return_inverse=True)
-        found = [self._pages[n] for n in used.tolist()]
-        return {name: np.array([getattr(p, name) for p in found], np.int64)[inverse] for name in _COLUMNS}
 
     def unit(self, pfn: int) -> tuple[int, int]:
         """Return the pfns that are poisoned as one: the whole folio of a hugetlb page, else the page."""

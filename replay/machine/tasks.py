@@ -51,7 +51,11 @@ class Mapping:
 
     def piece(self, start: int, end: int, page_shift: int) -> Mapping:
         """Return the part that maps pfns ``[start, end)``."""
-        return replace(self, start=start, end=end, vaddr=self.vaddr + (start - self.start << page_shift))
+        return replace(self, start=start, end=end, vaddr=self.address(start, page_shift))
+
+    def address(self, pfn: int, page_shift: int) -> int:
+        """Return the virtual address of a page, bytes."""
+        return self.vaddr + (pfn - self.start << page_shift)
 
 
 class Tasks:

@@ -6,7 +6,7 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 
-from replay.engine.poison import Decided
+from replay.engine.poison_call import Decided
 from replay.engine.poison_signals import SIGKILL
 from replay.kernel.poison_lines import action_line, kill_line, trace_payload
 from replay.kernel.poison_types import ActionType

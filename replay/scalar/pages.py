@@ -9,11 +9,10 @@ from replay.scalar.ranges import Range, round_down
 from replay.scalar.spans import Spans
 from replay.scalar.tasks import Tasks
 from replay.trace.header import MachineDescription
-from replay.trace.poison import Counter, MappingClass, PageFlag, PageKind, SysctlKey
+from replay.trace.poison import MARKS, Counter, MappingClass, PageFlag, PageKind, SysctlKey
 
-__all__ = ("FREE_PAGE", "GONE_PAGE", "MARKS", "Page", "Pages", "PoisonState")
+__all__ = ("FREE_PAGE", "GONE_PAGE", "Page", "Pages", "PoisonState")
 
-MARKS = PageFlag.HWPOISON | PageFlag.TAKEN_OFF | PageFlag.RAW_LISTED | PageFlag.RAW_UNRELIABLE
 
 SYSCTLS = {  # key: name, default
     SysctlKey.EARLY_KILL: ("vm.memory_failure_early_kill", 0),

@@ -7,20 +7,11 @@ from replay.scalar.kill import SIGKILL, Signal
 from replay.scalar.machine import ScalarMachine
 from replay.scalar.queries import Row, value
 from replay.trace.poison import Counter, SysctlKey
-from replay.trace.schema import EventKind
+from replay.trace.schema import POISON_CALLS, POISON_STATES, EventKind
 
 __all__ = ("POISON_KINDS", "PoisonRows", "no_details")
 
-STATE_KINDS = (
-    EventKind.PAGE_STATE,
-    EventKind.TASK_STATE,
-    EventKind.MAP_PAGES,
-    EventKind.UNMAP_PAGES,
-    EventKind.SYSCTL,
-    EventKind.CLEAR_ERROR,
-)
-CALL_KINDS = (EventKind.MEMORY_FAILURE, EventKind.SOFT_OFFLINE_PAGE, EventKind.UNPOISON_MEMORY)
-POISON_KINDS = frozenset((*STATE_KINDS, *CALL_KINDS, EventKind.SIGNAL, EventKind.COUNTERS))
+POISON_KINDS = POISON_STATES | POISON_CALLS | {EventKind.SIGNAL, EventKind.COUNTERS}
 
 Details = dict[str, object]
 
@@ -78,7 +69,7 @@ class PoisonRows:
 
     def step(self, kind: EventKind, number: int, row: Row) -> Details:
         """Carry out a row; the outcome columns that it fills."""
-        if kind in CALL_KINDS:
+        if kind in POISON_CALLS:
             result = self.call(kind, row)
             self.details[number] = details_of(result)
             if kind == EventKind.MEMORY_FAILURE:

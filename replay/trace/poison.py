@@ -9,6 +9,7 @@ from __future__ import annotations
 from enum import IntEnum, IntFlag
 
 __all__ = (
+    "MARKS",
     "NO_ACTION",
     "ActionResult",
     "CallContext",
@@ -96,6 +97,10 @@ class PageFlag(IntFlag):
     SGX = 1 << 33
     PFN_SPACE = 1 << 34  # registered pfn space without struct pages
     POISON_GIVEN = 1 << 35  # the row gives bits 0 to 3; otherwise what replayed calls left there stays
+
+
+# What errors leave on a page; everything else describes it.
+MARKS = PageFlag.HWPOISON | PageFlag.TAKEN_OFF | PageFlag.RAW_LISTED | PageFlag.RAW_UNRELIABLE
 
 
 class MfFlag(IntFlag):

@@ -20,6 +20,8 @@ __all__ = (
     "KINDS",
     "LOOKUPS",
     "NEEDS",
+    "POISON_CALLS",
+    "POISON_STATES",
     "REQUIRED_COLUMNS",
     "TRANSITIONS",
     "AddFlags",
@@ -94,6 +96,18 @@ class EventKind(IntEnum):
 KINDS: dict[int, str] = {int(kind): kind.name.lower() for kind in EventKind}
 LOOKUPS = frozenset(k for k in EventKind if k < EventKind.ADD_MEMORY)
 TRANSITIONS = frozenset(k for k in EventKind if EventKind.ADD_MEMORY <= k < EventKind.PAGE_STATE)
+POISON_CALLS = frozenset((EventKind.MEMORY_FAILURE, EventKind.SOFT_OFFLINE_PAGE, EventKind.UNPOISON_MEMORY))
+# Rows that describe pages, tasks, mappings and sysctls, or change them without a call.
+POISON_STATES = frozenset(
+    (
+        EventKind.PAGE_STATE,
+        EventKind.TASK_STATE,
+        EventKind.MAP_PAGES,
+        EventKind.UNMAP_PAGES,
+        EventKind.SYSCTL,
+        EventKind.CLEAR_ERROR,
+    )
+)
 
 
 class Phase(IntEnum):

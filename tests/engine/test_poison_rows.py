@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replay.engine.poison import Decided
+from replay.engine.poison_call import Decided
 from replay.engine.replay import Replayer
 from replay.errors import TraceError
 from replay.kernel.profiles import profile

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from pathlib import Path
 
-from replay.engine.poison import Decided
+from replay.engine.poison_call import Decided
 from replay.kernel.poison_types import ActionType
 from replay.session import run
 from replay.trace.poison import NO_ACTION, ActionResult

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from replay.engine.poison import Decided
+from replay.engine.poison_call import Decided
 from replay.engine.replay import Replayer
 from replay.kernel.profiles import PRESETS, profile
 from replay.trace.poison import MfFlag, PageKind

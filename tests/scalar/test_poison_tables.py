@@ -17,12 +17,12 @@ from replay.scalar.aftermath import counted
 from replay.scalar.capabilities import Capabilities, capabilities
 from replay.scalar.facts import Facts
 from replay.scalar.offline import decide_soft_offline, decide_unpoison
-from replay.scalar.pages import MARKS, Page
+from replay.scalar.pages import Page
 from replay.scalar.poison import decide_memory_failure
 from replay.scalar.tasks import Mapping, Task
 from replay.scalar.verdict import Verdict
 from replay.trace.outcomes import RET_BUG
-from replay.trace.poison import MapFlag, MappingClass, PageFlag, PageKind, TaskFlag
+from replay.trace.poison import MARKS, MapFlag, MappingClass, PageFlag, PageKind, TaskFlag
 from replay.trace.schema import PgmapType
 from tests.scalar.poison_doc import ALL_FEATURES, CLEARED, FEATURES, KINDS, MAPS, SET, VERSIONS, table
 from tests.scalar.poison_doc import boot as boot_machine

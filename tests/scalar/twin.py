@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from replay.engine.poison import Decided
+from replay.engine.poison_call import Decided
 from replay.engine.replay import Replayer
 from replay.kernel.poison_types import ActionType
 from replay.kernel.profiles import Profile
