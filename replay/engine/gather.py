@@ -10,16 +10,26 @@ from numpy.typing import NDArray
 from replay.engine.resolve import MIXED, StateIndex
 from replay.engine.tabulate import UNDECIDED, DecisionTable
 
-__all__ = ("CHUNK", "SingleLookup")
+__all__ = ("CHUNK", "Scratch", "SingleLookup", "ascending")
 
 CHUNK = 1 << 16  # rows; index and class buffers of a chunk fit the second level cache
+_PROBE = 16  # neighbours looked at before a whole chunk is
 
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
 
 
+class Scratch:
+    """Buffers of one thread, used again for every chunk."""
+
+    def __init__(self) -> None:
+        self.rows = np.empty(CHUNK, np.uint64)
+        self.classes = np.empty(CHUNK, np.uint8)
+        self.hits = np.empty(CHUNK, np.bool_)
+
+
 class SingleLookup:
-    """A function's classes over the subsections of one state of the machine.
+    """A function's classes over the subsections of the machine; ``sync`` follows its changes.
 
     Args:
         index: state codes.
@@ -27,30 +37,85 @@ class SingleLookup:
 
     Attributes:
         by_segment: class byte of each segment, uint8.
+        labels: class bytes that occur, ascending, uint8.
     """
 
     def __init__(self, index: StateIndex, table: DecisionTable) -> None:
         self.index = index
-        self.by_segment: U8 = table.classes[index.codes]
-        self._flat: U8 = table.classes[index.flat & ~MIXED]
-        self._flat[index.flat == MIXED] = UNDECIDED
-        self._last = np.uint64(self._flat.size - 1)
-        self._rows = np.empty(CHUNK, np.uint64)
-        self._classes = np.empty(CHUNK, np.uint8)
+        self._classes = table.classes
+        self._version = -1
+        self.by_segment: U8 = np.empty(0, np.uint8)
+        self.labels: U8 = np.empty(0, np.uint8)
+        self._flat: U8 = np.empty(0, np.uint8)
+        self._last = np.uint64(0)
+        self.sync()
 
-    def classes(self, pfns: U64) -> U8:
-        """Return the class byte of each pfn (at most CHUNK of them). The buffer is used again by the next call."""
-        rows = self._rows[: pfns.size]
-        found = self._classes[: pfns.size]
+    def sync(self) -> bool:
+        """Follow the index; return whether something changed."""
+        index = self.index
+        if self._version == index.version:
+            return False
+        self.by_segment = self._classes[index.codes]
+        self.labels = np.unique(self.by_segment)
+        spans = index.changed_since(self._version)
+        for low, high in [(0, index.flat.size)] if spans is None else spans:
+            codes = index.flat[low:high]
+            part = self._classes[codes & ~MIXED]
+            part[codes == MIXED] = UNDECIDED
+            if spans is None:
+                self._flat = part
+            else:
+                self._flat[low:high] = part
+        self._last = np.uint64(self._flat.size - 1)
+        self._version = index.version
+        return True
+
+    def classes(self, pfns: U64, scratch: Scratch) -> U8:
+        """Return the class byte of each pfn (at most CHUNK of them), in a buffer of ``scratch``."""
+        rows = scratch.rows[: pfns.size]
+        found = scratch.classes[: pfns.size]
         np.right_shift(pfns, self.index.shift, out=rows)
         np.minimum(rows, self._last, out=rows)
         np.take(self._flat, rows.view(np.int64), out=found, mode="wrap")  # wrap: no bounds check needed, none made
-        undecided = np.flatnonzero(found == UNDECIDED)
-        if undecided.size:
+        hits = np.equal(found, UNDECIDED, out=scratch.hits[: pfns.size])
+        if hits.any():
+            undecided = np.flatnonzero(hits)
             found[undecided] = self.by_segment[self.index.segment_of(pfns[undecided])]
         return found
 
-    def chunks(self, pfns: U64) -> Iterator[tuple[int, U8]]:
+    def chunks(self, pfns: U64, scratch: Scratch) -> Iterator[tuple[int, U8]]:
         """Yield (offset, class bytes) over any number of pfns."""
         for offset in range(0, pfns.size, CHUNK):
-            yield offset, self.classes(pfns[offset : offset + CHUNK])
+            yield offset, self.classes(pfns[offset : offset + CHUNK], scratch)
+
+    def count(self, pfns: U64, counts: NDArray[np.int64], scratch: Scratch) -> None:
+        """Add to ``counts`` (256 of them) how many pfns fall into each class; walks in pfn order need no gather."""
+        for offset in range(0, pfns.size, CHUNK):
+            part = pfns[offset : offset + CHUNK]
+            if ascending(part, scratch):
+                self._count_ascending(part, counts)
+                continue
+            classes = self.classes(part, scratch)
+            hits = scratch.hits[: part.size]
+            left = part.size
+            for label in self.labels[:-1].tolist():
+                found = int(np.count_nonzero(np.equal(classes, label, out=hits)))
+                counts[label] += found
+                left -= found
+            counts[self.labels[-1]] += left
+
+    def _count_ascending(self, pfns: U64, counts: NDArray[np.int64]) -> None:
+        """Count by the segment borders that the pfns cross."""
+        low, high = self.index.segment_of(pfns[[0, -1]]).tolist()
+        borders = np.searchsorted(pfns, self.index.starts[low + 1 : high + 1])
+        lengths = np.diff(np.concatenate([[0], borders, [pfns.size]]))
+        np.add.at(counts, self.by_segment[low : high + 1], lengths)
+
+
+def ascending(pfns: U64, scratch: Scratch) -> bool:
+    """Return whether pfns never decrease; a few neighbours are asked first, as in most traces they tell."""
+    probe = pfns[:_PROBE]
+    if (probe[1:] < probe[:-1]).any():
+        return False
+    hits = np.greater_equal(pfns[1:], pfns[:-1], out=scratch.hits[: max(pfns.size - 1, 0)])
+    return bool(hits.all())

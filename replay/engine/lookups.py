@@ -7,10 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.engine.gather import SingleLookup
+from replay.engine.gather import CHUNK, Scratch, SingleLookup
 from replay.engine.resolve import StateIndex
 from replay.engine.rows import Lookups, Outcomes, Recorded
-from replay.engine.runs import RunCounter, Runs
+from replay.engine.runs import Placed, RunCounter, Runs
 from replay.engine.tabulate import CHECK_MASK, SLOW, TRUTH, YES, DecisionTable
 from replay.engine.tally import SLOW_PATH, Difference, RangeCount, Tally
 from replay.kernel.registry import check_base
@@ -29,6 +29,8 @@ _IS_SLOW = _BYTES & SLOW != 0
 _IS_TRUTH = _BYTES & TRUTH != 0
 _FALSE_ONLINE = _IS_YES & ~_IS_TRUTH
 _FALSE_OFFLINE = ~_IS_YES & _IS_TRUTH
+_CHECK = (_BYTES & CHECK_MASK).astype(np.uint8)
+_RUNS = 1 << 14  # runs counted together: their columns fit the second level cache
 
 
 @dataclass(frozen=True)
@@ -40,7 +42,6 @@ class _Verdicts:
         pfn: first pfn of each row.
         total: pfns of each row.
         yes: pfns answered with yes.
-        slow: pfns that took the slow path.
         check: deciding check within the function, CHECK_SEVERAL where they differ within the row.
     """
 
@@ -48,7 +49,6 @@ class _Verdicts:
     pfn: U64
     total: I64
     yes: I64
-    slow: I64
     check: U8
 
 
@@ -71,12 +71,16 @@ class LookupEngine:
         self.tally = tally
         self.single = SingleLookup(index, table)
         self.base = check_base(table.function)
-        self._labels = np.unique(self.single.by_segment)
-        self._counter: RunCounter | None = None
         self.online = table.function is PFN_TO_ONLINE_PAGE
         self.asks = self.online or table.function is GET_DEV_PAGEMAP
-        live = index.codes >> Bit.PAGEMAP & 3 == PgmapState.LIVE
-        self._live_pgmap = np.where(live, index.pgmaps, np.uint32(0))
+        self._scratch = Scratch()
+        self._counter: RunCounter | None = None
+
+    def sync(self) -> LookupEngine:
+        """Follow the machine; to be called before anything else when it may have changed."""
+        if self.single.sync():
+            self._counter = None
+        return self
 
     @property
     def counter(self) -> RunCounter:
@@ -87,16 +91,25 @@ class LookupEngine:
 
     def answers(self, pfns: U64) -> I64:
         """Return 1 or 0 for each pfn."""
-        return np.concatenate([_IS_YES[classes] for _, classes in self.single.chunks(pfns)]).astype(np.int64)
+        return self._table(_IS_YES, pfns)
 
     def slow(self, pfns: U64) -> I64:
         """Return 1 where the slow path is taken."""
-        return np.concatenate([_IS_SLOW[classes] for _, classes in self.single.chunks(pfns)]).astype(np.int64)
+        return self._table(_IS_SLOW, pfns)
 
     def pagemaps(self, pfns: U64) -> I64:
         """Return the pagemap id that get_dev_pagemap gives; 0 for NULL, -1 where the function does not ask."""
-        found = self._live_pgmap[self.index.segment_of(pfns)].astype(np.int64)
+        found = self._live_pagemaps()[self.index.segment_of(pfns)].astype(np.int64)
         return np.where(self.slow(pfns) == 1, found, -1) if self.online else found
+
+    def _table(self, values: NDArray[np.bool_], pfns: U64) -> I64:
+        parts = [values[classes] for _, classes in self.single.chunks(pfns, self._scratch)]
+        return np.concatenate(parts).astype(np.int64)
+
+    def _live_pagemaps(self) -> NDArray[np.uint32]:
+        """Return per segment the pagemap that get_dev_pagemap gives."""
+        live = self.index.codes >> Bit.PAGEMAP & 3 == PgmapState.LIVE
+        return np.where(live, self.index.pgmaps, np.uint32(0))
 
     def replay(self, lookups: Lookups, first_row: int, outcomes: Outcomes | None) -> None:
         """Decide all lookups, count them, and fill in their outcome columns if outcomes are kept.
@@ -106,66 +119,57 @@ class LookupEngine:
             first_row: row number in the trace of the batch's first row.
             outcomes: columns of the whole batch, or None.
         """
-        if lookups.runs is None and outcomes is None and not (self.asks and lookups.pgmap.any()):
-            self._replay_singles(lookups, first_row)
+        compared = lookups.ret.any() or (self.online and lookups.slow.any()) or (self.asks and lookups.pgmap.any())
+        if not compared and outcomes is None and not self._lies():
+            self._count_only(lookups)
+            return
+        step = CHUNK if lookups.runs is None else self._step(lookups.runs, CHUNK)
+        for start in range(0, len(lookups), step):
+            self._replay_part(lookups.part(slice(start, start + step)), first_row, outcomes)
+
+    def _step(self, runs: Runs, most: int) -> int:
+        return min(self.counter.step(runs), most)
+
+    def _lies(self) -> bool:
+        """Return whether some state of the machine gets another answer than the truth."""
+        return self.online and bool((_FALSE_ONLINE | _FALSE_OFFLINE)[self.single.labels].any())
+
+    def _count_only(self, lookups: Lookups) -> None:
+        """The fast way: nothing was recorded, nothing is to be kept but counts."""
+        counts = np.zeros(256, np.int64)
+        if lookups.runs is None:
+            self.single.count(lookups.pfn, counts, self._scratch)
         else:
-            self._replay_runs(lookups, first_row, outcomes)
-
-    def _replay_singles(self, lookups: Lookups, first_row: int) -> None:
-        """The fast way: every row one pfn, nothing to be kept but counts."""
-        counts = np.zeros(256, np.int64)
-        untruths = self.online and bool((_FALSE_ONLINE | _FALSE_OFFLINE)[self._labels].any())
-        recorded = lookups.ret.any() or lookups.slow.any()
-        for offset, classes in self.single.chunks(lookups.pfn):
-            part = slice(offset, offset + classes.size)
-            for label in self._labels:
-                counts[label] += np.count_nonzero(classes == label)
-            if recorded:
-                total = np.ones(classes.size, np.int64)
-                yes, slow = _IS_YES[classes].astype(np.int64), _IS_SLOW[classes].astype(np.int64)
-                rows = lookups.row_numbers(part)
-                check = np.asarray(classes & CHECK_MASK, np.uint8)
-                verdicts = _Verdicts(rows, lookups.pfn[part], total, yes, slow, check)
-                self._compare(verdicts, lookups.ret.part(part), self.function.name, yes, first_row)
-                if self.online:
-                    self._compare(verdicts, lookups.slow.part(part), SLOW_PATH, slow, first_row)
-            if untruths:
-                self._note_single_untruths(lookups.pfn[part], classes)
+            step = self._step(lookups.runs, _RUNS)
+            for start in range(0, len(lookups), step):
+                runs = lookups.runs.part(slice(start, start + step))
+                counts += self.counter.totals(self.counter.place(runs))
         self._count(counts)
 
-    def _note_single_untruths(self, pfns: U64, classes: U8) -> None:
-        for wrong, ranges in ((_FALSE_ONLINE, self.tally.false_online), (_FALSE_OFFLINE, self.tally.false_offline)):
-            found = np.sort(pfns[wrong[classes]])
-            if found.size:
-                _, at, count = np.unique(self.index.segment_of(found), return_index=True, return_counts=True)
-                last = found[at + count - 1]
-                for low, high, n in zip(found[at].tolist(), last.tolist(), count.tolist(), strict=True):
-                    ranges.add(low, high, n)
-
-    def _replay_runs(self, lookups: Lookups, first_row: int, outcomes: Outcomes | None) -> None:
-        """The general way: rows of any length, all outcome columns."""
-        runs = lookups.as_runs()
-        labels, per_class = self.counter.labels, self.counter.counts(runs)
-        counts = np.zeros(256, np.int64)
-        counts[labels] = per_class.sum(axis=1)
-        self._count(counts)
-        hit = per_class > 0
-        check = labels[np.argmax(hit, axis=0)] & CHECK_MASK
-        several = (hit & ((labels & CHECK_MASK)[:, None] != check)).any(axis=0)
+    def _replay_part(self, lookups: Lookups, first_row: int, outcomes: Outcomes | None) -> None:
+        """The general way, for at most CHUNK rows."""
+        if lookups.runs is None:
+            decided: _Singles | _Runs = _Singles(self.single.classes(lookups.pfn, self._scratch))
+        else:
+            decided = _Runs(self.counter, self.counter.place(lookups.runs))
+        self._count(decided.totals())
+        check, several = decided.several(_CHECK)
         check = np.where(several, CHECK_SEVERAL, check).astype(np.uint8)
-        total = runs.count.astype(np.int64)
-        yes, slow = _sum(per_class, _IS_YES[labels]), _sum(per_class, _IS_SLOW[labels])
-        verdicts = _Verdicts(lookups.row_numbers(), lookups.pfn, total, yes, slow, check)
-        columns = {
-            "pages": yes,
-            "check": np.where(several, CHECK_SEVERAL, self.base + check.astype(np.int64)),
-            "match": self._compare(verdicts, lookups.ret, self.function.name, yes, first_row),
-        }
+        total = np.ones(len(lookups), np.int64) if lookups.runs is None else lookups.runs.count.astype(np.int64)
+        yes = decided.pages(_IS_YES)
+        verdicts = _Verdicts(lookups.row_numbers(), lookups.pfn, total, yes, check)
+        columns = {"match": self._compare(verdicts, lookups.ret, self.function.name, yes, first_row)}
+        if outcomes is not None:
+            columns["pages"] = yes
+            columns["check"] = np.where(several, CHECK_SEVERAL, self.base + check.astype(np.int64))
         if self.online:
-            columns["slow_match"] = self._compare(verdicts, lookups.slow, SLOW_PATH, slow, first_row)
-            columns |= self._truth_columns(runs, per_class, slow)
+            if outcomes is not None or lookups.slow.any():
+                slow = decided.pages(_IS_SLOW)
+                columns["slow_pages"] = slow
+                columns["slow_match"] = self._compare(verdicts, lookups.slow, SLOW_PATH, slow, first_row)
+            columns |= self._truth(decided, lookups, kept=outcomes is not None)
         if self.asks and lookups.pgmap.any():
-            same = self._same_pgmap(runs, lookups.pgmap)
+            same = self._same_pgmap(lookups.as_runs(), lookups.pgmap)
             columns["pgmap_match"] = self._compare_counted(
                 verdicts, lookups.pgmap, GET_DEV_PAGEMAP.name, same, first_row
             )
@@ -173,25 +177,35 @@ class LookupEngine:
             for name, values in columns.items():
                 outcomes[name][lookups.rows] = values
 
-    def _truth_columns(self, runs: Runs, per_class: I64, slow: I64) -> dict[str, I64]:
-        labels = self.counter.labels
-        columns = {"slow_pages": slow, "truth_pages": _sum(per_class, _IS_TRUTH[labels])}
+    def _truth(self, decided: _Singles | _Runs, lookups: Lookups, *, kept: bool) -> dict[str, I64]:
+        """Note what was answered against the truth; return the columns about it if they are kept."""
+        columns = {"truth_pages": decided.pages(_IS_TRUTH)} if kept else {}
         for name, wrong, ranges in (
             ("false_online", _FALSE_ONLINE, self.tally.false_online),
             ("false_offline", _FALSE_OFFLINE, self.tally.false_offline),
         ):
-            columns[name] = _sum(per_class, wrong[labels])
-            hit = np.flatnonzero(columns[name])
+            if not kept and not wrong[self.single.labels].any():
+                continue
+            pages = decided.pages(wrong)
+            hit = np.flatnonzero(pages)
             if hit.size:
-                self._note_run_untruths(runs.take(hit), wrong, ranges)
+                self._note_untruths(lookups.part(hit), wrong, ranges)
+            if kept:
+                columns[name] = pages
         return columns
 
-    def _note_run_untruths(self, runs: Runs, wrong: NDArray[np.bool_], ranges: RangeCount) -> None:
-        run, segment, pages = self.counter.pairs(runs)
-        hit = wrong[self.single.by_segment[segment]] & (pages > 0)
-        ends, first, last = self.index.ends(), runs.first.tolist(), runs.last.tolist()
-        for r, s, n in zip(run[hit].tolist(), segment[hit].tolist(), pages[hit].tolist(), strict=True):
-            ranges.add(max(int(self.index.starts[s]), first[r]), min(ends[s] - 1, last[r]), n)
+    def _note_untruths(self, lookups: Lookups, wrong: NDArray[np.bool_], ranges: RangeCount) -> None:
+        if lookups.runs is None:
+            found = np.sort(lookups.pfn)
+            _, at, count = np.unique(self.index.segment_of(found), return_index=True, return_counts=True)
+            low, high = found[at], found[at + count - 1]
+        else:
+            run, segment, pages = self.counter.pairs(lookups.runs)
+            hit = wrong[self.single.by_segment[segment]] & (pages > 0)
+            run, segment, count = run[hit], segment[hit], pages[hit]
+            low = np.maximum(self.index.starts[segment], lookups.runs.first[run])
+            high = np.minimum(self.index.last()[segment], lookups.runs.last[run])
+        ranges.add_many(low, high, count)
 
     def _same_pgmap(self, runs: Runs, recorded: Recorded) -> I64:
         """Return per run the pfns whose get_dev_pagemap answer is the recorded pagemap.
@@ -199,7 +213,7 @@ class LookupEngine:
         For pfn_to_online_page that is the lookup made inside, which only the slow path makes.
         """
         run, segment, pages = self.counter.pairs(runs)
-        same = self._live_pgmap[segment] == recorded.value.astype(np.uint32)[run]
+        same = self._live_pagemaps()[segment] == recorded.value.astype(np.uint32)[run]
         if self.online:
             same &= _IS_SLOW[self.single.by_segment[segment]]
         result = np.zeros(len(runs), np.int64)
@@ -243,5 +257,40 @@ class LookupEngine:
             self.tally.slow += int(counts[_IS_SLOW].sum())
 
 
-def _sum(per_class: I64, which: NDArray[np.bool_]) -> I64:
-    return np.asarray(per_class[which].sum(axis=0), np.int64)
+class _Singles:
+    """Decided lookups of single pfns.
+
+    Args:
+        classes: class byte of each.
+    """
+
+    def __init__(self, classes: U8) -> None:
+        self._classes = classes
+
+    def totals(self) -> I64:
+        """Return how many fall into each of the 256 classes."""
+        return np.bincount(self._classes, minlength=256)
+
+    def pages(self, which: NDArray[np.bool_]) -> I64:
+        """Return 1 for each whose class is among ``which`` (256 of them), else 0."""
+        return which.astype(np.int64)[self._classes]
+
+    def several(self, value: U8) -> tuple[U8, NDArray[np.bool_]]:
+        """Return the value (by class) of each, and that none meets another one."""
+        return value[self._classes], np.zeros(self._classes.size, np.bool_)
+
+
+class _Runs:
+    """Decided runs, with the same questions as ``_Singles``."""
+
+    def __init__(self, counter: RunCounter, placed: Placed) -> None:
+        self._counter, self._placed = counter, placed
+
+    def totals(self) -> I64:
+        return self._counter.totals(self._placed)
+
+    def pages(self, which: NDArray[np.bool_]) -> I64:
+        return self._counter.pages(self._placed, which)
+
+    def several(self, value: U8) -> tuple[U8, NDArray[np.bool_]]:
+        return self._counter.several(self._placed, value)

@@ -40,8 +40,8 @@ def metadata_counts(machine: Machine, kernel: Kernel, pgmap: int, runs: Runs) ->
     data_here = np.array([edges[p][1] for p in borders])
     decided = PGMAP_PFN_VALID.tabulate(MetadataFacts(inside, data_here), len(borders), kernel.features)
     counter = RunCounter(np.array(borders, np.uint64), decided.check)
-    counts = counter.counts(runs)[:, 0]
-    return [(int(check), int(n)) for check, n in zip(counter.labels, counts, strict=True) if n]
+    counts = counter.totals(counter.place(runs))
+    return [(check, int(counts[check])) for check in np.flatnonzero(counts).tolist()]
 
 
 def resource_query(machine: Machine, kernel: Kernel, kind: EventKind, cell: Cell) -> tuple[int, int, int]:

@@ -105,7 +105,6 @@ class Replayer:
         self._index = StateIndex(self.machine, section_limit=self.kernel.has("kpageflags-section-limit"))
         self._tables = {f.name: tabulate(f, self.kernel) for f in LOOKUP_FUNCTIONS}
         self._engines: dict[EventKind, LookupEngine] = {}
-        self._version = -1
         self._transitions = Transitions(self.machine, self.kernel, strings)
         self._poison = PoisonRows(
             self.machine, self.kernel, description, self._index, self._tables, self.tally, open_loop=open_loop, log=log
@@ -147,11 +146,10 @@ class Replayer:
 
     def _engine(self, kind: EventKind) -> LookupEngine:
         self._index.refresh()
-        if self._version != self._index.version:
-            self._engines, self._version = {}, self._index.version
-        if kind not in self._engines:
-            self._engines[kind] = LookupEngine(self._index, self._tables[FUNCTIONS[kind].name], self.tally)
-        return self._engines[kind]
+        engine = self._engines.get(kind)
+        if engine is None:
+            engine = self._engines[kind] = LookupEngine(self._index, self._tables[FUNCTIONS[kind].name], self.tally)
+        return engine.sync()
 
     def _stretch(self, batch: Batch, kinds: NDArray[np.uint8], start: int, end: int, outcomes: Outcomes | None) -> None:
         """Replay the lookups of rows ``[start, end)``, between which nothing changes."""

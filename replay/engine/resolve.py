@@ -2,7 +2,8 @@
 
 The function is kept as *segments* (sorted start pfns with their codes, the last one open-ended) and, for lookups of single
 pfns, as a *flat* table of one code per subsection. A subsection that a segment border falls into is marked MIXED there and
-looked up in the segments. Only ranges that a transition touched are resolved again.
+looked up in the segments. Only ranges that a transition touched are resolved again, and those who keep tables of their own
+made from the flat one are told which parts of it changed.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ __all__ = ("MIXED", "StateIndex")
 
 MIXED = np.uint16(0x8000)
 _MAX_FLAT = 1 << 26  # subsections; 128 TiB of span, 128 MiB of table. Beyond, lookups search the segments.
+_REMEMBERED = 64  # changes; who is further behind starts anew
 
 U16 = NDArray[np.uint16]
 U32 = NDArray[np.uint32]
@@ -47,6 +49,7 @@ class StateIndex:
         self.pgmaps: U32 = np.zeros(1, np.uint32)
         self.flat: U16 = np.full(1, MIXED)
         self.version = 0
+        self._changes: list[list[tuple[int, int]] | None] = []  # of the last versions, None: everything
         machine.touched = [(0, 1 << 64)]
         self.refresh()
 
@@ -54,19 +57,32 @@ class StateIndex:
         """Bring the tables up to date with the machine."""
         if not self.machine.touched:
             return
-        for low, high in _union(self.machine.touched):
+        touched = _union(self.machine.touched)
+        for low, high in touched:
             self._resolve(low, high)
         self.machine.touched = []
-        self._flatten()
+        self._changes = [*self._changes[1 - _REMEMBERED :], self._flatten(touched)]
         self.version += 1
+
+    def changed_since(self, version: int) -> list[tuple[int, int]] | None:
+        """Return which entries ``[low, high)`` of ``flat`` changed since a version; None when all may have."""
+        behind = self.version - version
+        if version < 0 or behind > len(self._changes):
+            return None
+        changed: list[tuple[int, int]] = []
+        for spans in self._changes[len(self._changes) - behind :]:
+            if spans is None:
+                return None
+            changed += spans
+        return changed
 
     def segment_of(self, pfns: U64) -> NDArray[np.int64]:
         """Return the index of the segment that holds each pfn."""
         return np.asarray(np.searchsorted(self.starts, pfns, "right") - 1, np.int64)
 
-    def ends(self) -> list[int]:
-        """Return the pfn after the last of each segment; 2**64 for the last."""
-        return [*self.starts[1:].tolist(), 1 << 64]
+    def last(self) -> U64:
+        """Return the last pfn of each segment."""
+        return np.append(self.starts[1:] - np.uint64(1), ~np.uint64(0))
 
     def _resolve(self, low: int, high: int) -> None:
         """Compute the segments of ``[low, high)`` anew and splice them in."""
@@ -120,19 +136,37 @@ class StateIndex:
         limit = self.machine.max_pfn
         return self.machine.whole_sections(0, limit)[1] if self.section_limit else limit
 
-    def _flatten(self) -> None:
-        """Fill the table of subsections from the segments."""
+    def _flatten(self, touched: list[tuple[int, int]]) -> list[tuple[int, int]] | None:
+        """Fill the table of subsections from the segments; return the entries that were filled, None for all of them."""
         shift, pages = int(self.shift), 1 << int(self.shift)
-        borders = self.starts[self.starts < self.machine.geometry.max_pfns]
+        borders = self.starts[: np.searchsorted(self.starts, np.uint64(self.machine.geometry.max_pfns))]
         count = int(borders[-1]) + pages - 1 >> shift if borders.size else 0
         if count > _MAX_FLAT:
             count = 0
-        first = (self.starts + np.uint64(pages - 1)) >> self.shift  # first subsection wholly in or after the segment
-        first = np.minimum(first, np.uint64(count)).astype(np.int64)
-        lengths = np.diff(np.append(first, count))
-        self.flat = np.append(np.repeat(self.codes, lengths), MIXED)
-        inside = self.starts & np.uint64(pages - 1) != 0
-        self.flat[np.minimum(self.starts[inside] >> self.shift, np.uint64(count)).astype(np.int64)] = MIXED
+        if count + 1 != self.flat.size:
+            self.flat = np.full(count + 1, MIXED)
+            self._fill(0, count)
+            return None
+        spans = [(min(low >> shift, count), min(high + pages - 1 >> shift, count)) for low, high in touched]
+        spans = [(low, high) for low, high in spans if low < high]
+        for low, high in spans:
+            self._fill(low, high)
+        return spans
+
+    def _fill(self, low: int, high: int) -> None:
+        """Fill entries ``[low, high)`` of the flat table."""
+        shift = self.shift
+        first = int(np.searchsorted(self.starts, np.uint64(low) << shift, "right")) - 1
+        end = int(np.searchsorted(self.starts, np.uint64(high) << shift))
+        if end - first == 1:
+            self.flat[low:high] = self.codes[first]
+            return
+        starts = self.starts[first:end]
+        inside = np.uint64((1 << int(shift)) - 1)
+        whole = np.clip((starts + inside) >> shift, low, high).astype(np.int64)  # first entry wholly in or behind it
+        self.flat[low:high] = np.repeat(self.codes[first:end], np.diff(np.append(whole, high)))
+        torn = starts[(starts & inside) != 0] >> shift
+        self.flat[torn[torn >= low].astype(np.int64)] = MIXED
 
 
 def _union(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:

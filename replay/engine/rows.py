@@ -52,7 +52,7 @@ class Recorded:
         """Return whether any row has it."""
         return self.given if isinstance(self.given, bool) else bool(self.given.any())
 
-    def part(self, part: slice) -> Recorded:
+    def part(self, part: slice | I64) -> Recorded:
         """Return some of the rows."""
         return Recorded(self.value[part], self.given if isinstance(self.given, bool) else self.given[part])
 
@@ -96,12 +96,22 @@ class Lookups:
         """Return the same rows without what was recorded about them."""
         return replace(self, **{n: replace(getattr(self, n), given=False) for n in ("ret", "slow", "pgmap")})
 
-    def row_numbers(self, part: slice | None = None) -> I64:
-        """Return the indices within the batch of all rows, or of a part of them."""
-        part = slice(0, self.pfn.size) if part is None else part
-        if isinstance(self.rows, slice):
-            return np.arange(self.rows.start + part.start, self.rows.start + min(part.stop, self.pfn.size))
-        return self.rows[part]
+    def __len__(self) -> int:
+        return self.pfn.size
+
+    def part(self, part: slice | I64) -> Lookups:
+        """Return some of the rows."""
+        if isinstance(part, slice) and isinstance(self.rows, slice):
+            low, high, _ = part.indices(len(self))
+            rows: I64 | slice = slice(self.rows.start + low, self.rows.start + high)
+        else:
+            rows = self.row_numbers()[part]
+        runs = None if self.runs is None else self.runs.part(part)
+        return Lookups(rows, self.pfn[part], runs, self.ret.part(part), self.slow.part(part), self.pgmap.part(part))
+
+    def row_numbers(self) -> I64:
+        """Return the indices of the rows within the batch."""
+        return np.arange(self.rows.start, self.rows.stop) if isinstance(self.rows, slice) else self.rows
 
     def as_runs(self) -> Runs:
         """Return the rows as runs, single pfns being runs of one."""

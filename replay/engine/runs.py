@@ -7,16 +7,19 @@ are counted segment by segment, so they cost as many steps as they cross segment
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
 
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.errors import InputError
+from replay.engine.locate import Locator
 
-__all__ = ("MAX_PAIRS", "RunCounter", "Runs")
+__all__ = ("MAX_PAIRS", "Placed", "RunCounter", "Runs")
 
 MAX_PAIRS = 1 << 24  # (run, segment) pairs counted at once
+_WORD = (1 << 64) - 1
 
+Bools = NDArray[np.bool_]
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 U8 = NDArray[np.uint8]
@@ -51,79 +54,144 @@ class Runs:
     def __len__(self) -> int:
         return self.first.size
 
-    def take(self, which: I64) -> Runs:
+    def part(self, which: I64 | slice) -> Runs:
         """Return some of the runs."""
         return Runs(self.first[which], self.count[which], self.stride[which])
 
 
+@dataclass(frozen=True)
+class Placed:
+    """Runs and where they lie.
+
+    Attributes:
+        runs: the runs.
+        end: pfn after the last.
+        low: segment of the first pfn.
+        high: segment of ``end``.
+        strided: the runs whose stride is not one.
+        pairs: (number within ``strided``, segment, pfns) of those, None if there are none.
+    """
+
+    runs: Runs
+    end: U64
+    low: I64
+    high: I64
+    strided: I64
+    pairs: tuple[I64, I64, I64] | None
+
+
 class RunCounter:
-    """Counts pfns of runs per class.
+    """Counts pfns of runs by class.
+
+    Contiguous runs: with the pfns of some classes counted up to each segment, those below a pfn are a sum of two numbers
+    of its segment; a run is the difference of two such sums.
 
     Args:
         starts: first pfn of each segment, uint64, starting with 0; the last segment is open-ended.
         classes: class byte of each segment, uint8.
 
     Attributes:
-        labels: the class bytes that occur, ascending, uint8.
+        present: which of the 256 classes occur.
     """
 
     def __init__(self, starts: U64, classes: U8) -> None:
         self.starts = starts
-        self.labels, group = np.unique(classes, return_inverse=True)
-        self._group = group.astype(np.int64)
-        lengths = np.diff(starts)
-        per_class = np.zeros((self.labels.size, starts.size), np.uint64)
-        for k in range(self.labels.size):
-            per_class[k, 1:] = np.cumsum(np.where(self._group[:-1] == k, lengths, 0))
-        self._before = per_class  # pfns of class k in front of each segment
+        self._classes = classes
+        self._locate = Locator(starts)
+        self._sums: dict[bytes, tuple[U64, U64]] = {}
+        present = np.zeros(256, np.bool_)
+        present[classes] = True
+        self.present = present
 
-    def counts(self, runs: Runs) -> I64:
-        """Return an array (labels, runs) of pfns per class, int64."""
-        result = np.empty((self.labels.size, len(runs)), np.int64)
-        plain = runs.stride == 1
-        if plain.all():
-            return self._contiguous(runs)
-        which = np.flatnonzero(plain)
-        result[:, which] = self._contiguous(runs.take(which))
-        which = np.flatnonzero(~plain)
-        result[:, which] = self._strided(runs.take(which))
-        return result
+    def step(self, runs: Runs) -> int:
+        """Return how many runs may be placed at once, so that pairs of strided ones take bounded memory."""
+        return max(MAX_PAIRS // self.starts.size, 1) if (runs.stride != 1).any() else len(runs)
 
-    def _contiguous(self, runs: Runs) -> I64:
-        return (self._below(runs.last) - self._below(runs.first) + self._own(runs.last)).astype(np.int64)
+    def place(self, runs: Runs) -> Placed:
+        """Return runs with the segments that they begin and end in."""
+        end = runs.last + np.uint64(1)
+        strided = np.flatnonzero(runs.stride != 1)
+        pairs = self.pairs(runs.part(strided)) if strided.size else None
+        return Placed(runs, end, self._locate(runs.first), self._locate(end), strided, pairs)
 
-    def _below(self, pfns: U64) -> U64:
-        """Return (labels, pfns): how many pfns of each class lie below each pfn."""
-        segment = np.searchsorted(self.starts, pfns, "right") - 1
-        below = self._before[:, segment]
-        below[self._group[segment], np.arange(pfns.size)] += pfns - self.starts[segment]
-        return below
+    def pages(self, placed: Placed, which: Bools) -> I64:
+        """Return how many pfns of each run fall into the classes of which ``which`` (256 of them) is true, int64."""
+        if not (which & self.present).any():
+            return np.zeros(len(placed.runs), np.int64)
+        offset, mask = self._below(which)
+        result = mask[placed.high]
+        result &= placed.end
+        result += offset[placed.high]
+        low = mask[placed.low]
+        low &= placed.runs.first
+        low += offset[placed.low]
+        result -= low
+        pages = result.view(np.int64)
+        if placed.pairs is not None:
+            run, segment, count = placed.pairs
+            hit = which[self._classes[segment]]
+            pages[placed.strided] = 0
+            np.add.at(pages, placed.strided[run[hit]], count[hit])
+        return pages
 
-    def _own(self, pfns: U64) -> U64:
-        segment = np.searchsorted(self.starts, pfns, "right") - 1
-        own = np.zeros((self.labels.size, pfns.size), np.uint64)
-        own[self._group[segment], np.arange(pfns.size)] = 1
-        return own
+    def totals(self, placed: Placed) -> I64:
+        """Return how many pfns of all runs together fall into each of the 256 classes, int64."""
+        counts = np.zeros(256, np.int64)
+        labels = np.flatnonzero(self.present).tolist()
+        if placed.pairs is not None:
+            for label in labels:
+                counts[label] = self.pages(placed, _only(label)).sum()
+            return counts
+        before, ends = self._sum_below(placed.runs.first, placed.low), self._sum_below(placed.end, placed.high)
+        for label in labels:
+            counts[label] = ends[label] - before[label] & _WORD
+        return counts
 
-    def _strided(self, runs: Runs) -> I64:
-        run, segment, pages = self.pairs(runs)
-        result = np.zeros((self.labels.size, len(runs)), np.int64)
-        np.add.at(result, (self._group[segment], run), pages)
-        return result
+    def several(self, placed: Placed, value: U8) -> tuple[U8, Bools]:
+        """Return the value (by class, 256 of them) that each run begins with, and whether it meets another one."""
+        values = value[self._classes]
+        first = values[placed.low]
+        changes = np.cumsum(np.append(False, values[1:] != values[:-1]), dtype=np.int64)
+        met = changes[placed.low] != changes[self._locate(placed.end - np.uint64(1))]
+        if placed.pairs is not None:
+            run, segment, pages = placed.pairs
+            at = placed.strided[run]
+            met[placed.strided] = False
+            met[at[(values[segment] != first[at]) & (pages > 0)]] = True
+        return first, met
+
+    def _sum_below(self, pfns: U64, segment: I64) -> dict[int, int]:
+        """Return per class the sum over pfns of how many of it lie below, modulo 2**64."""
+        size = self.starts.size
+        hits = np.bincount(segment, minlength=size)
+        # Sums of up to 2**20 halves of 32 bits are exact as doubles.
+        low = np.bincount(segment, pfns & np.uint64(0xFFFFFFFF), size).astype(np.uint64)
+        high = np.bincount(segment, pfns >> np.uint64(32), size).astype(np.uint64)
+        inside = low + (high << np.uint64(32))
+        touched = np.flatnonzero(hits)
+        sums: dict[int, int] = {}
+        for label in np.flatnonzero(self.present).tolist():
+            offset, mask = self._below(_only(label))
+            total = (offset[touched] * hits[touched].astype(np.uint64) + (mask & inside)[touched]).sum(dtype=np.uint64)
+            sums[label] = int(total)
+        return sums
+
+    def _below(self, which: Bools) -> tuple[U64, U64]:
+        """Return per segment the two numbers: pfns below x are ``offset + (mask & x)``, modulo 2**64, for x within it."""
+        key = which.tobytes()
+        if key not in self._sums:
+            member = which[self._classes]
+            lengths = np.where(member[:-1], np.diff(self.starts), np.uint64(0))
+            before = np.concatenate([np.zeros(1, np.uint64), np.cumsum(lengths, dtype=np.uint64)])
+            mask = np.where(member, ~np.uint64(0), np.uint64(0))
+            self._sums[key] = before - (mask & self.starts), mask
+        return self._sums[key]
 
     def pairs(self, runs: Runs) -> tuple[I64, I64, I64]:
-        """Return (run, segment, pfns) for every segment that a run has pfns in or passes over.
-
-        Raises:
-            InputError: the runs cross so many segments that memory would not be bounded.
-        """
-        low = np.searchsorted(self.starts, runs.first, "right") - 1
-        high = np.searchsorted(self.starts, runs.last, "right") - 1
+        """Return (run, segment, pfns) for every segment that a run has pfns in or passes over."""
+        low, high = self._locate(runs.first), self._locate(runs.last)
         crossed = high - low + 1
         total = int(crossed.sum())
-        if total > MAX_PAIRS:
-            raise InputError("runs", f"{total} crossings of state borders in one batch", f"at most {MAX_PAIRS}",
-                             "split the trace into smaller batches")  # fmt: skip
         run = np.repeat(np.arange(len(runs)), crossed)
         offset = np.arange(total) - np.repeat(np.cumsum(crossed) - crossed, crossed)
         segment = np.repeat(low, crossed) + offset
@@ -133,6 +201,13 @@ class RunCounter:
         upto = np.where(is_last, count, _below(end, first, stride))
         since = np.where(segment == low[run], 0, _below(self.starts[segment], first, stride))
         return run, segment, (upto - since).astype(np.int64)
+
+
+@cache
+def _only(label: int) -> Bools:
+    which = np.zeros(256, np.bool_)
+    which[label] = True
+    return which
 
 
 def _below(pfn: U64, first: U64, stride: U64) -> U64:

@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import dataclass, field
 
+import numpy as np
+from numpy.typing import NDArray
+
 __all__ = ("DUMP", "MAX_DIFFERENCES", "SLOW_PATH", "Agreement", "Difference", "RangeCount", "Tally")
 
 DUMP = "section dump"  # aspect: flags and subsection maps of recorded section tables
@@ -80,6 +83,11 @@ class RangeCount:
         self._ranges[first, last] = self._ranges.get((first, last), 0) + count
         if len(self._ranges) > 1 << 16:
             self._ranges = {(low, high): n for low, high, n in self.merged()}
+
+    def add_many(self, first: NDArray[np.uint64], last: NDArray[np.uint64], count: NDArray[np.int64]) -> None:
+        """Count lookups of many ranges."""
+        for low, high, n in zip(first.tolist(), last.tolist(), count.tolist(), strict=True):
+            self.add(low, high, n)
 
     def merged(self) -> list[tuple[int, int, int]]:
         """Return (first, last, count), ascending; ranges that touch are one."""

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from replay.engine.gather import CHUNK, SingleLookup
+from replay.engine.gather import CHUNK, Scratch, SingleLookup
 from replay.engine.lookups import LookupEngine
 from replay.engine.resolve import MIXED, StateIndex
-from replay.engine.runs import MAX_PAIRS, RunCounter, Runs
+from replay.engine.rows import Lookups, Recorded
+from replay.engine.runs import MAX_PAIRS, Runs
 from replay.engine.tabulate import CHECK_MASK, YES, tabulate
 from replay.engine.tally import Tally
-from replay.errors import InputError
 from replay.kernel.boot import boot
 from replay.kernel.calls import Kernel
 from replay.kernel.config import config_for
@@ -41,9 +41,27 @@ def test_chunks(function, kernel: str) -> None:
     index, own = index_of(L3, kernel)
     single = SingleLookup(index, tabulate(function, own))
     pfns = np.concatenate([np.array(EDGES, np.uint64), np.arange(0x17F000, 0x17F000 + 2 * CHUNK + 7, dtype=np.uint64)])
-    found = np.concatenate([classes.copy() for _, classes in single.chunks(pfns)])
-    assert [offset for offset, _ in single.chunks(pfns)] == list(range(0, pfns.size, CHUNK))
+    scratch = Scratch()
+    found = np.concatenate([classes.copy() for _, classes in single.chunks(pfns, scratch)])
+    assert [offset for offset, _ in single.chunks(pfns, scratch)] == list(range(0, pfns.size, CHUNK))
     np.testing.assert_array_equal(found, single.by_segment[index.segment_of(pfns)])
+
+
+@pytest.mark.parametrize("order", ["as they come", "ascending", "descending", "ascending but one"])
+@pytest.mark.parametrize("function", LOOKUP_FUNCTIONS, ids=lambda f: f.name)
+def test_counts(function, order: str) -> None:
+    """Counting classes gives the same whether the pfns are gathered or, being in order, counted by borders."""
+    index, own = index_of(L3, "v6.1")
+    single = SingleLookup(index, tabulate(function, own))
+    pfns = np.concatenate([np.arange(0x17F000, 0x17F000 + CHUNK, dtype=np.uint64), np.array(EDGES * 40, np.uint64)])
+    if order != "as they come":
+        pfns = np.sort(pfns)[:: -1 if order == "descending" else 1]
+    if order == "ascending but one":
+        pfns[[1000, -1]] = pfns[[-1, 1000]]
+    counts = np.zeros(256, np.int64)
+    single.count(np.ascontiguousarray(pfns), counts, Scratch())
+    expected = np.bincount(single.by_segment[index.segment_of(pfns)], minlength=256)
+    assert counts.tolist() == expected.tolist()
 
 
 def test_the_flat_table_marks_subsections_that_are_not_uniform() -> None:
@@ -64,7 +82,7 @@ def test_a_machine_whose_span_is_too_large_for_a_flat_table() -> None:
     assert index.flat.size == 1
     single = SingleLookup(index, tabulate(PFN_TO_ONLINE_PAGE, kernel))
     pfns = np.array([0xFFFFF, 0x100000, 0x107FFF, 0x108000, far - 1, far, far + 0x7FFF, far + 0x8000], np.uint64)
-    assert (single.classes(pfns) & YES != 0).tolist() == [False, True, True, False] * 2
+    assert (single.classes(pfns, Scratch()) & YES != 0).tolist() == [False, True, True, False] * 2
 
 
 def test_changes_are_seen() -> None:
@@ -94,13 +112,15 @@ def test_the_class_byte_has_room_for_every_check() -> None:
         assert len(function.checks) <= CHECK_MASK
 
 
-def test_runs_that_would_need_unbounded_memory() -> None:
-    """Are refused with a hint, before anything is allocated for them."""
-    segments = 4096
-    counter = RunCounter(np.arange(segments, dtype=np.uint64) * np.uint64(16), np.arange(segments).astype(np.uint8) % 3)
-    many = MAX_PAIRS // segments + 1
-    runs = Runs(*(np.full(many, value, np.uint64) for value in (0, segments * 8, 2)))
-    with pytest.raises(InputError, match="split the trace into smaller batches"):
-        counter.counts(runs)
-    few = Runs(*(np.full(1, value, np.uint64) for value in (0, segments * 8, 2)))
-    assert counter.counts(few).sum() == segments * 8
+def test_strided_runs_take_bounded_memory() -> None:
+    """Many runs that each cross thousands of segments are placed some at a time, and all are counted."""
+    machine = EngineMachine(L1.description(), profile("v6.1"))
+    engine = LookupEngine(machine.index, tabulate(PFN_VALID, machine.kernel), Tally())
+    engine.index.starts = np.arange(4096, dtype=np.uint64) * np.uint64(16)
+    engine.single.by_segment = np.where(np.arange(4096) % 2, np.uint8(YES), np.uint8(0))
+    many = MAX_PAIRS // 4096 + 1
+    runs = Runs(*(np.full(many, value, np.uint64) for value in (0, 4096 * 8, 2)))
+    assert engine.counter.step(runs) < many
+    nothing = Recorded(np.zeros(many, np.int64), False)
+    engine.replay(Lookups(slice(0, many), runs.first, runs, nothing, nothing, nothing), 0, None)
+    assert engine.tally.pages == many * 4096 * 8

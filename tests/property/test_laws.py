@@ -8,6 +8,7 @@ import numpy as np
 from hypothesis import find, given
 from hypothesis import strategies as st
 
+from replay.engine.locate import Locator
 from replay.engine.replay import Replayer
 from replay.engine.resolve import StateIndex
 from replay.engine.runs import RunCounter, Runs
@@ -107,17 +108,38 @@ def test_runs_are_counted_as_their_pfns_are(data: st.DataObject) -> None:
     """Counting by segments equals counting pfn by pfn, for any stride."""
     starts = sorted(data.draw(st.sets(st.integers(1, 400), max_size=12)))
     classes = data.draw(st.lists(st.integers(0, 3), min_size=len(starts) + 1, max_size=len(starts) + 1))
-    counter = RunCounter(np.array([0, *starts], np.uint64), np.array(classes, np.uint8))
     drawn = data.draw(
         st.lists(st.tuples(st.integers(0, 450), st.integers(1, 60), st.integers(1, 40)), min_size=1, max_size=8)
     )
-    runs = Runs(*(np.array(column, np.uint64) for column in zip(*drawn, strict=True)))
-    counts = counter.counts(runs)
-    for i, (first, count, stride) in enumerate(drawn):
+    copies = data.draw(st.sampled_from([1, 50]))  # few pfns are searched for, many go through a table
+    far = data.draw(st.sampled_from([0, 1 << 47]))  # where sums of pfns need more than 64 bits
+    counter = RunCounter(np.array([0, *(s + far for s in starts)], np.uint64), np.array(classes, np.uint8))
+    runs = Runs(*(np.array(column * copies, np.uint64) for column in zip(*drawn, strict=True)))
+    runs = Runs(runs.first + np.uint64(far), runs.count, runs.stride)
+    placed = counter.place(runs)
+    expected = np.zeros((256, len(runs)), np.int64)
+    firsts = []
+    for i, (first, count, stride) in enumerate(drawn * copies):
         pfns = [first + n * stride for n in range(count)]
         found = [classes[sum(p >= s for s in starts)] for p in pfns]
-        expected = [found.count(label) for label in counter.labels]
-        assert counts[:, i].tolist() == expected
+        firsts.append((found[0], len(set(found)) > 1))
+        for label in found:
+            expected[label, i] += 1
+    assert counter.totals(placed).tolist() == expected.sum(axis=1).tolist()
+    which = np.isin(np.arange(256), data.draw(st.sets(st.integers(0, 3))))
+    assert counter.pages(placed, which).tolist() == expected[which].sum(axis=0).tolist()
+    value, several = counter.several(placed, np.arange(256).astype(np.uint8))
+    assert list(zip(value.tolist(), several.tolist(), strict=True)) == firsts
+
+
+@given(data=st.data())
+def test_pfns_are_located_as_by_search(data: st.DataObject) -> None:
+    """The coarse table and the search give the same segments, wherever the borders lie."""
+    starts = np.array([0, *sorted(data.draw(st.sets(st.integers(1, (1 << 52) - 1), max_size=12)))], np.uint64)
+    near = [int(s) + d for s in starts for d in (-1, 0, 1) if int(s) + d >= 0]
+    pfns = data.draw(st.lists(st.one_of(st.sampled_from(near), st.integers(0, (1 << 64) - 1)), min_size=1)) * 64
+    found = Locator(starts)(np.array(pfns, np.uint64))
+    assert found.tolist() == (np.searchsorted(starts, np.array(pfns, np.uint64), "right") - 1).tolist()
 
 
 def test_the_strategies_reach_what_they_are_for() -> None:
