@@ -36,14 +36,15 @@ class SingleLookup:
         table: the function.
 
     Attributes:
+        table: the function's classes by state code.
         by_segment: class byte of each segment, uint8.
         labels: class bytes that occur, ascending, uint8.
     """
 
     def __init__(self, index: StateIndex, table: DecisionTable) -> None:
         self.index = index
-        self._classes = table.classes
-        self._version = -1
+        self.table = table
+        self._version = self._flat_version = -1
         self.by_segment: U8 = np.empty(0, np.uint8)
         self.labels: U8 = np.empty(0, np.uint8)
         self._flat: U8 = np.empty(0, np.uint8)
@@ -51,27 +52,35 @@ class SingleLookup:
         self.sync()
 
     def sync(self) -> bool:
-        """Follow the index; return whether something changed."""
-        index = self.index
-        if self._version == index.version:
+        """Follow the segments of the index; return whether something changed."""
+        if self._version == self.index.version:
             return False
-        self.by_segment = self._classes[index.codes]
+        self._version = self.index.version
+        self.by_segment = self.table.classes[self.index.codes]
         self.labels = np.unique(self.by_segment)
-        spans = index.changed_since(self._version)
-        for low, high in [(0, index.flat.size)] if spans is None else spans:
-            codes = index.flat[low:high]
-            part = self._classes[codes & ~MIXED]
-            part[codes == MIXED] = UNDECIDED
-            if spans is None:
-                self._flat = part
-            else:
-                self._flat[low:high] = part
-        self._last = np.uint64(self._flat.size - 1)
-        self._version = index.version
         return True
+
+    def _sync_flat(self) -> None:
+        """Follow the flat table, which runs have no need of."""
+        index = self.index
+        spans = index.changed_since(self._flat_version)
+        self._flat_version = index.version
+        if spans is None:
+            self._flat = self._classes_of(index.flat)
+            self._last = np.uint64(self._flat.size - 1)
+        else:
+            for low, high in spans:
+                self._flat[low:high] = self._classes_of(index.flat[low:high])
+
+    def _classes_of(self, codes: NDArray[np.uint16]) -> U8:
+        classes: U8 = self.table.classes[codes & ~MIXED]
+        classes[codes == MIXED] = UNDECIDED
+        return classes
 
     def classes(self, pfns: U64, scratch: Scratch) -> U8:
         """Return the class byte of each pfn (at most CHUNK of them), in a buffer of ``scratch``."""
+        if self._flat_version != self.index.version:
+            self._sync_flat()
         rows = scratch.rows[: pfns.size]
         found = scratch.classes[: pfns.size]
         np.right_shift(pfns, self.index.shift, out=rows)
@@ -88,21 +97,21 @@ class SingleLookup:
         for offset in range(0, pfns.size, CHUNK):
             yield offset, self.classes(pfns[offset : offset + CHUNK], scratch)
 
-    def count(self, pfns: U64, counts: NDArray[np.int64], scratch: Scratch) -> None:
-        """Add to ``counts`` (256 of them) how many pfns fall into each class; walks in pfn order need no gather."""
-        for offset in range(0, pfns.size, CHUNK):
-            part = pfns[offset : offset + CHUNK]
-            if ascending(part, scratch):
-                self._count_ascending(part, counts)
-                continue
-            classes = self.classes(part, scratch)
-            hits = scratch.hits[: part.size]
-            left = part.size
-            for label in self.labels[:-1].tolist():
-                found = int(np.count_nonzero(np.equal(classes, label, out=hits)))
-                counts[label] += found
-                left -= found
-            counts[self.labels[-1]] += left
+    def count(self, pfns: U64, scratch: Scratch) -> NDArray[np.int64]:
+        """Return how many pfns (at most CHUNK) fall into each of the 256 classes; pfns in order need no gather."""
+        counts = np.zeros(256, np.int64)
+        if ascending(pfns, scratch):
+            self._count_ascending(pfns, counts)
+            return counts
+        classes = self.classes(pfns, scratch)
+        hits = scratch.hits[: pfns.size]
+        left = pfns.size
+        for label in self.labels[:-1].tolist():
+            found = int(np.count_nonzero(np.equal(classes, label, out=hits)))
+            counts[label] = found
+            left -= found
+        counts[self.labels[-1]] = left
+        return counts
 
     def _count_ascending(self, pfns: U64, counts: NDArray[np.int64]) -> None:
         """Count by the segment borders that the pfns cross."""

@@ -10,6 +10,7 @@ __all__ = ("Locator",)
 _COARSE_BITS = 14  # the table stays in the first level cache
 _SEARCH = -1
 _FEW = 64
+_FAR = 4  # bits
 
 U64 = NDArray[np.uint64]
 
@@ -23,14 +24,15 @@ class Locator:
 
     def __init__(self, starts: U64) -> None:
         self._starts = starts
-        top = int(starts[-1])
+        top = _top(starts.tolist())
         self._shift = np.uint64(max(top.bit_length() - _COARSE_BITS, 0))
-        cells = (top >> int(self._shift)) + 2  # the last one stands for all beyond
-        edges = np.arange(cells, dtype=np.uint64) << self._shift
-        low = np.searchsorted(starts, edges, "right") - 1
-        high = np.append(np.searchsorted(starts, edges[1:], "left") - 1, low[-1])
-        self._cells = np.where(low == high, low, _SEARCH).astype(np.int64)
-        self._last = np.uint64(cells - 1)
+        cells = (top >> int(self._shift)) + 1
+        edges = np.arange(cells + 1, dtype=np.uint64) << self._shift
+        low = np.searchsorted(starts, edges[:-1], "right") - 1
+        high = np.searchsorted(starts, edges[1:], "left") - 1
+        # One cell more stands for all beyond.
+        self._cells = np.append(np.where(low == high, low, _SEARCH), _SEARCH).astype(np.int64)
+        self._last = np.uint64(cells)
 
     def __call__(self, pfns: U64) -> NDArray[np.int64]:
         """Return the index of the segment that holds each pfn."""
@@ -43,3 +45,10 @@ class Locator:
         if torn.size:
             found[torn] = np.searchsorted(self._starts, pfns[torn], "right") - 1
         return found
+
+
+def _top(starts: list[int]) -> int:
+    """Return the highest border that the table covers: limits of the address space lie far beyond all others."""
+    while len(starts) > 1 and starts[-1] >> _FAR > starts[-2]:
+        starts.pop()
+    return starts[-1]

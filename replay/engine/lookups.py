@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.engine.gather import CHUNK, Scratch, SingleLookup
+from replay.engine.past import Past
 from replay.engine.resolve import StateIndex
 from replay.engine.rows import Lookups, Outcomes, Recorded
 from replay.engine.runs import Placed, RunCounter, Runs
 from replay.engine.tabulate import CHECK_MASK, SLOW, TRUTH, YES, DecisionTable
-from replay.engine.tally import SLOW_PATH, Difference, RangeCount, Tally
+from replay.engine.tally import MAX_DIFFERENCES, SLOW_PATH, Difference, Tally
 from replay.kernel.registry import check_base
 from replay.kernel.walk import GET_DEV_PAGEMAP, PFN_TO_ONLINE_PAGE, Bit, PgmapState
 from replay.trace.outcomes import CHECK_SEVERAL
@@ -29,6 +30,8 @@ _IS_SLOW = _BYTES & SLOW != 0
 _IS_TRUTH = _BYTES & TRUTH != 0
 _FALSE_ONLINE = _IS_YES & ~_IS_TRUTH
 _FALSE_OFFLINE = ~_IS_YES & _IS_TRUTH
+_WRONG = _FALSE_ONLINE | _FALSE_OFFLINE
+_TRUTHS = {"truth_pages": _IS_TRUTH, "false_online": _FALSE_ONLINE, "false_offline": _FALSE_OFFLINE}
 _CHECK = (_BYTES & CHECK_MASK).astype(np.uint8)
 _RUNS = 1 << 14  # runs counted together: their columns fit the second level cache
 
@@ -111,48 +114,58 @@ class LookupEngine:
         live = self.index.codes >> Bit.PAGEMAP & 3 == PgmapState.LIVE
         return np.where(live, self.index.pgmaps, np.uint32(0))
 
-    def replay(self, lookups: Lookups, first_row: int, outcomes: Outcomes | None) -> None:
+    def replay(self, lookups: Lookups, first_row: int, outcomes: Outcomes | None, past: Past | None = None) -> None:
         """Decide all lookups, count them, and fill in their outcome columns if outcomes are kept.
 
         Args:
             lookups: rows of this function.
             first_row: row number in the trace of the batch's first row.
             outcomes: columns of the whole batch, or None.
+            past: section flags at each row, if they change from row to row; all rows look up single pfns then.
         """
         compared = lookups.ret.any() or (self.online and lookups.slow.any()) or (self.asks and lookups.pgmap.any())
-        if not compared and outcomes is None and not self._lies():
-            self._count_only(lookups)
-            return
-        step = CHUNK if lookups.runs is None else self._step(lookups.runs, CHUNK)
+        every = compared or outcomes is not None
+        step = CHUNK if lookups.runs is None else self._step(lookups.runs, CHUNK if every else _RUNS)
+        counts = np.zeros(256, np.int64)
         for start in range(0, len(lookups), step):
-            self._replay_part(lookups.part(slice(start, start + step)), first_row, outcomes)
+            part = lookups.part(slice(start, start + step))
+            if every:
+                counts += self._replay_part(part, first_row, outcomes, past)
+            else:
+                counts += self._count_part(part) if past is None else self._count_decided(self._decide(part, past))
+        self._count(counts)
+
+    def _count_part(self, lookups: Lookups) -> I64:
+        """The fast way: nothing was recorded, nothing is to be kept but counts."""
+        if lookups.runs is None:
+            counts = self.single.count(lookups.pfn, self._scratch)
+            if self.online and counts[_WRONG].any():
+                self._note_untruths(self._decide(lookups), counts)
+            return counts
+        return self._count_decided(self._decide(lookups))
+
+    def _count_decided(self, decided: _Singles | _Runs) -> I64:
+        counts = decided.totals()
+        if self.online:
+            self._note_untruths(decided, counts)
+        return counts
+
+    def _decide(self, lookups: Lookups, past: Past | None = None) -> _Singles | _Runs:
+        """Decide at most CHUNK rows."""
+        if past is not None:
+            classes = self.single.table.classes[past.codes(lookups.pfn, lookups.row_numbers())]
+            return _Singles(classes, lookups.pfn)
+        if lookups.runs is None:
+            return _Singles(self.single.classes(lookups.pfn, self._scratch), lookups.pfn)
+        return _Runs(self.counter, self.counter.place(lookups.runs))
 
     def _step(self, runs: Runs, most: int) -> int:
         return min(self.counter.step(runs), most)
 
-    def _lies(self) -> bool:
-        """Return whether some state of the machine gets another answer than the truth."""
-        return self.online and bool((_FALSE_ONLINE | _FALSE_OFFLINE)[self.single.labels].any())
-
-    def _count_only(self, lookups: Lookups) -> None:
-        """The fast way: nothing was recorded, nothing is to be kept but counts."""
-        counts = np.zeros(256, np.int64)
-        if lookups.runs is None:
-            self.single.count(lookups.pfn, counts, self._scratch)
-        else:
-            step = self._step(lookups.runs, _RUNS)
-            for start in range(0, len(lookups), step):
-                runs = lookups.runs.part(slice(start, start + step))
-                counts += self.counter.totals(self.counter.place(runs))
-        self._count(counts)
-
-    def _replay_part(self, lookups: Lookups, first_row: int, outcomes: Outcomes | None) -> None:
-        """The general way, for at most CHUNK rows."""
-        if lookups.runs is None:
-            decided: _Singles | _Runs = _Singles(self.single.classes(lookups.pfn, self._scratch))
-        else:
-            decided = _Runs(self.counter, self.counter.place(lookups.runs))
-        self._count(decided.totals())
+    def _replay_part(self, lookups: Lookups, first_row: int, outcomes: Outcomes | None, past: Past | None) -> I64:
+        """The general way, row by row, for at most CHUNK rows; return the counts by class."""
+        decided = self._decide(lookups, past)
+        counts = decided.totals()
         check, several = decided.several(_CHECK)
         check = np.where(several, CHECK_SEVERAL, check).astype(np.uint8)
         total = np.ones(len(lookups), np.int64) if lookups.runs is None else lookups.runs.count.astype(np.int64)
@@ -167,51 +180,36 @@ class LookupEngine:
                 slow = decided.pages(_IS_SLOW)
                 columns["slow_pages"] = slow
                 columns["slow_match"] = self._compare(verdicts, lookups.slow, SLOW_PATH, slow, first_row)
-            columns |= self._truth(decided, lookups, kept=outcomes is not None)
+            self._note_untruths(decided, counts)
+            if outcomes is not None:
+                columns |= {name: decided.pages(which) for name, which in _TRUTHS.items()}
         if self.asks and lookups.pgmap.any():
-            same = self._same_pgmap(lookups.as_runs(), lookups.pgmap)
+            same = self._same_pgmap(decided, lookups)
             columns["pgmap_match"] = self._compare_counted(
                 verdicts, lookups.pgmap, GET_DEV_PAGEMAP.name, same, first_row
             )
         if outcomes is not None:
             for name, values in columns.items():
                 outcomes[name][lookups.rows] = values
+        return counts
 
-    def _truth(self, decided: _Singles | _Runs, lookups: Lookups, *, kept: bool) -> dict[str, I64]:
-        """Note what was answered against the truth; return the columns about it if they are kept."""
-        columns = {"truth_pages": decided.pages(_IS_TRUTH)} if kept else {}
-        for name, wrong, ranges in (
-            ("false_online", _FALSE_ONLINE, self.tally.false_online),
-            ("false_offline", _FALSE_OFFLINE, self.tally.false_offline),
-        ):
-            if not kept and not wrong[self.single.labels].any():
-                continue
-            pages = decided.pages(wrong)
-            hit = np.flatnonzero(pages)
-            if hit.size:
-                self._note_untruths(lookups.part(hit), wrong, ranges)
-            if kept:
-                columns[name] = pages
-        return columns
+    def _note_untruths(self, decided: _Singles | _Runs, counts: I64) -> None:
+        """Note which pfns were answered against the truth."""
+        for wrong, ranges in ((_FALSE_ONLINE, self.tally.false_online), (_FALSE_OFFLINE, self.tally.false_offline)):
+            if counts[wrong].any():
+                ranges.add_many(*decided.pieces(wrong))
 
-    def _note_untruths(self, lookups: Lookups, wrong: NDArray[np.bool_], ranges: RangeCount) -> None:
-        if lookups.runs is None:
-            found = np.sort(lookups.pfn)
-            _, at, count = np.unique(self.index.segment_of(found), return_index=True, return_counts=True)
-            low, high = found[at], found[at + count - 1]
-        else:
-            run, segment, pages = self.counter.pairs(lookups.runs)
-            hit = wrong[self.single.by_segment[segment]] & (pages > 0)
-            run, segment, count = run[hit], segment[hit], pages[hit]
-            low = np.maximum(self.index.starts[segment], lookups.runs.first[run])
-            high = np.minimum(self.index.last()[segment], lookups.runs.last[run])
-        ranges.add_many(low, high, count)
-
-    def _same_pgmap(self, runs: Runs, recorded: Recorded) -> I64:
-        """Return per run the pfns whose get_dev_pagemap answer is the recorded pagemap.
+    def _same_pgmap(self, decided: _Singles | _Runs, lookups: Lookups) -> I64:
+        """Return per row the pfns whose get_dev_pagemap answer is the recorded pagemap.
 
         For pfn_to_online_page that is the lookup made inside, which only the slow path makes.
         """
+        recorded = lookups.pgmap
+        if lookups.runs is None:
+            found = self._live_pagemaps()[self.index.segment_of(lookups.pfn)]
+            asked = decided.pages(_IS_SLOW) if self.online else 1
+            return np.asarray((found == recorded.value.astype(np.uint32)) * asked, np.int64)
+        runs = lookups.runs
         run, segment, pages = self.counter.pairs(runs)
         same = self._live_pagemaps()[segment] == recorded.value.astype(np.uint32)[run]
         if self.online:
@@ -234,7 +232,7 @@ class LookupEngine:
         match = np.where(given, same, 0)
         asked = np.where(given, verdicts.total, 0)
         self.tally.compare(aspect, int(asked.sum()), int(match.sum()))
-        for at in np.flatnonzero(match != asked)[: self.tally.room(aspect)].tolist():
+        for at in np.flatnonzero(match != asked)[:MAX_DIFFERENCES].tolist():
             check = int(verdicts.check[at])
             self.tally.differ(
                 Difference(
@@ -262,10 +260,11 @@ class _Singles:
 
     Args:
         classes: class byte of each.
+        pfns: the pfns.
     """
 
-    def __init__(self, classes: U8) -> None:
-        self._classes = classes
+    def __init__(self, classes: U8, pfns: U64) -> None:
+        self._classes, self._pfns = classes, pfns
 
     def totals(self) -> I64:
         """Return how many fall into each of the 256 classes."""
@@ -278,6 +277,11 @@ class _Singles:
     def several(self, value: U8) -> tuple[U8, NDArray[np.bool_]]:
         """Return the value (by class) of each, and that none meets another one."""
         return value[self._classes], np.zeros(self._classes.size, np.bool_)
+
+    def pieces(self, which: NDArray[np.bool_]) -> tuple[U64, U64, I64]:
+        """Return (first pfn, last pfn, pfns) of those whose class is among ``which``."""
+        found = self._pfns[which[self._classes]]
+        return found, found, np.ones(found.size, np.int64)
 
 
 class _Runs:
@@ -294,3 +298,6 @@ class _Runs:
 
     def several(self, value: U8) -> tuple[U8, NDArray[np.bool_]]:
         return self._counter.several(self._placed, value)
+
+    def pieces(self, which: NDArray[np.bool_]) -> tuple[U64, U64, I64]:
+        return self._counter.pieces(self._placed, which)

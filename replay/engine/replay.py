@@ -9,14 +9,18 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.engine.answers import answered
+from replay.engine.dense import Stretch, dense_stretches, is_single
 from replay.engine.lookups import LookupEngine
+from replay.engine.past import Past
 from replay.engine.poison_call import Decided
 from replay.engine.poison_rows import PoisonRows
 from replay.engine.queries import dump_matches, metadata_counts, resource_query
 from replay.engine.resolve import StateIndex
-from replay.engine.rows import Lookups, Outcomes, blank_outcomes, cell_of
+from replay.engine.rows import Lookups, Outcomes, blank_outcomes, cell_of, kinds_in
 from replay.engine.tabulate import tabulate
 from replay.engine.tally import Difference, Tally
+from replay.engine.toggles import TOGGLES, Toggles
 from replay.engine.transitions import Cell, Transitions
 from replay.engine.watches import Watch, observe_all, watch_dump, watch_lookup
 from replay.errors import UsageError
@@ -24,7 +28,7 @@ from replay.kernel.boot import boot
 from replay.kernel.calls import Kernel
 from replay.kernel.config import config_for, expected_section_bits
 from replay.kernel.profiles import Profile
-from replay.kernel.registry import FUNCTIONS, check_base
+from replay.kernel.registry import FUNCTIONS, STATE_LOOKUPS, check_base
 from replay.kernel.walk import LOOKUP_FUNCTIONS
 from replay.machine.geometry import check_description
 from replay.trace.batch import Batch
@@ -33,22 +37,17 @@ from replay.trace.outcomes import CHECK_SEVERAL
 from replay.trace.reader import TraceFile
 from replay.trace.schema import POISON_CALLS, POISON_STATES, TRANSITIONS, EventKind
 
+I64 = NDArray[np.int64]
+
 __all__ = ("Replay", "Replayer", "refuse_mismatch", "replay_trace")
 
-_STATE_LOOKUPS = (
-    EventKind.PFN_VALID,
-    EventKind.PFN_TO_ONLINE_PAGE,
-    EventKind.GET_DEV_PAGEMAP,
-    EventKind.KPAGEFLAGS,
-)
 _QUERIES = {EventKind.REGION_INTERSECTS, EventKind.WALK_SYSTEM_RAM_RANGE}
 _DUMPS = {EventKind.SECTIONS_DUMP, EventKind.SECTION_STATE}
-_POISON = np.zeros(256, np.bool_)
-_POISON[[*POISON_CALLS, *POISON_STATES, EventKind.SIGNAL, EventKind.ACCESS, EventKind.COUNTERS]] = True
-_SPECIAL = np.zeros(256, np.bool_)
-_WATCHABLE = np.zeros(256, np.bool_)
-_WATCHABLE[[*_STATE_LOOKUPS]] = True
-_SPECIAL[[*TRANSITIONS, *_QUERIES, *_DUMPS, EventKind.PGMAP_PFN_VALID]] = True
+_POISON = {*POISON_CALLS, *POISON_STATES, EventKind.SIGNAL, EventKind.ACCESS, EventKind.COUNTERS}
+_IS_POISON = np.isin(np.arange(256), list(_POISON))
+_IS_WATCHABLE = np.isin(np.arange(256), STATE_LOOKUPS)
+_SPECIAL = {*TRANSITIONS, *_QUERIES, *_DUMPS, EventKind.PGMAP_PFN_VALID}
+_IS_SPECIAL = np.isin(np.arange(256), list(_SPECIAL))
 
 
 @dataclass(frozen=True)
@@ -109,6 +108,7 @@ class Replayer:
         self._poison = PoisonRows(
             self.machine, self.kernel, description, self._index, self._tables, self.tally, open_loop=open_loop, log=log
         )
+        self._toggles = Toggles(self.machine, self._transitions)
         self._watches: list[Watch] = []
         self._keep = keep
         self._kept: list[Outcomes] = []
@@ -117,15 +117,13 @@ class Replayer:
         """Replay the rows of a batch."""
         kinds = np.asarray(batch.column("kind"), np.uint8)
         outcomes = blank_outcomes(len(batch)) if self._keep else None
-        special = _SPECIAL[kinds]
-        if batch.given("window") is not False:
-            special = special | ((batch.column("window") != 0) & _WATCHABLE[kinds])
+        special = _special_rows(batch, kinds)
         at = 0
-        for row in np.flatnonzero(special).tolist():
-            self._stretch(batch, kinds, at, row, outcomes)
-            self._special(batch, EventKind(int(kinds[row])), row, outcomes)
-            at = row + 1
-        self._stretch(batch, kinds, at, len(batch), outcomes)
+        for dense in dense_stretches(batch, kinds, special, _IS_POISON, self.machine.geometry):
+            self._sparse(batch, kinds, special, at, dense.first, outcomes)
+            done = not self._watches and self._dense(batch, kinds, dense, outcomes)
+            at = dense.end if done else dense.first
+        self._sparse(batch, kinds, special, at, len(batch), outcomes)
         self.tally.events += len(batch)
         if outcomes is not None:
             self._kept.append(outcomes)
@@ -151,17 +149,62 @@ class Replayer:
             engine = self._engines[kind] = LookupEngine(self._index, self._tables[FUNCTIONS[kind].name], self.tally)
         return engine.sync()
 
+    def _sparse(
+        self, batch: Batch, kinds: NDArray[np.uint8], special: I64, start: int, end: int, outcomes: Outcomes | None
+    ) -> None:
+        """Replay rows ``[start, end)``, with tables for every moment between two special rows."""
+        for row in special[np.searchsorted(special, start) : np.searchsorted(special, end)].tolist():
+            self._stretch(batch, kinds, start, row, outcomes)
+            self._special(batch, EventKind(int(kinds[row])), row, outcomes)
+            start = row + 1
+        self._stretch(batch, kinds, start, end, outcomes)
+
+    def _dense(self, batch: Batch, kinds: NDArray[np.uint8], stretch: Stretch, outcomes: Outcomes | None) -> bool:
+        """Replay a stretch of toggles and lookups all together; return False if that cannot be done."""
+        self._poison.settle()
+        self._index.refresh()
+        rows = stretch.toggles
+        requests = [batch.column(name)[rows].tolist() for name in ("kind", "pfn", "nr_pages", "env")]
+        taken = self._toggles.walk(list(zip(*requests, strict=True)))
+        if taken is None:
+            return False
+        steps = np.array(taken)
+        changes = self._toggles.changes(rows, steps)
+        past = Past(self._index, changes)
+        here = kinds[stretch.first : stretch.end]
+        for kind in kinds_in(here):
+            if kind in STATE_LOOKUPS:
+                found = np.flatnonzero(here == kind) + stretch.first
+                single = is_single(batch, found)
+                engine = self._engine(EventKind(kind))
+                engine.replay(Lookups.of(batch, found[single], single=True), batch.row, outcomes, past)
+                if not single.all():
+                    engine.replay(Lookups.of(batch, found[~single]), batch.row, outcomes)
+        self._answer_toggles(batch, rows, steps, outcomes)
+        self._index.reflag(*changes.final())
+        return True
+
+    def _answer_toggles(self, batch: Batch, rows: I64, taken: I64, outcomes: Outcomes | None) -> None:
+        given = batch.given("recorded_ret")
+        mask = np.full(rows.size, given) if isinstance(given, bool) else given[rows]
+        recorded, pfns = batch.column("recorded_ret")[rows], batch.column("pfn")[rows]
+        for (kind, check, ret), which in self._toggles.verdicts(taken):
+            known = (recorded[which], mask[which])
+            answered(self.tally, kind, check, ret, rows[which], batch.row, pfns[which], known, outcomes)
+
     def _stretch(self, batch: Batch, kinds: NDArray[np.uint8], start: int, end: int, outcomes: Outcomes | None) -> None:
         """Replay the lookups of rows ``[start, end)``, between which nothing changes."""
         if start == end:
             return
         here = kinds[start:end]
-        for row in np.flatnonzero(_POISON[here]).tolist():
-            self._poison.take(batch, EventKind(int(here[row])), start + row, outcomes)
-        alike = bool((here == here[0]).all())
-        for kind in np.unique(here[:1] if alike else here).tolist():
-            rows = slice(start, end) if alike else np.flatnonzero(here == kind) + start
-            if kind in _STATE_LOOKUPS:
+        present = kinds_in(here)
+        if not _POISON.isdisjoint(present):
+            self._toggles.forget()  # some kernels refuse poisoned memory
+            for row in np.flatnonzero(_IS_POISON[here]).tolist():
+                self._poison.take(batch, EventKind(int(here[row])), start + row, outcomes)
+        for kind in present:
+            if kind in STATE_LOOKUPS:
+                rows = slice(start, end) if len(present) == 1 else np.flatnonzero(here == kind) + start
                 self._engine(EventKind(kind)).replay(Lookups.of(batch, rows), batch.row, outcomes)
 
     def _special(self, batch: Batch, kind: EventKind, row: int, outcomes: Outcomes | None) -> None:
@@ -184,6 +227,7 @@ class Replayer:
 
     def _transition(self, row: int, at: int, kind: EventKind, cell: Cell, outcomes: Outcomes | None) -> None:
         self._poison.settle()
+        self._toggles.moved() if kind in TOGGLES else self._toggles.forget()
         call = self._transitions.carry_out(kind, cell)
         self._poison.after(kind, cell, call)
         if call is not None:
@@ -194,22 +238,10 @@ class Replayer:
         self, kind: EventKind, check: int, ret: int, row: int, at: int, cell: Cell, outcomes: Outcomes | None
     ) -> None:
         """Count a verdict that is a return code."""
-        function = FUNCTIONS[kind]
-        step = function.checks[check]
-        self.tally.decided(function.name, step.id, str(ret) if step.imposed else step.answer.name, 1)
-        recorded = cell("recorded_ret")
-        match = int(recorded is not None and recorded == ret)
-        if recorded is not None:
-            reason = f"{step.id}: {step.why}"
-            self.tally.compare(function.name, 1, match * (not step.imposed), reason, match * step.imposed)
-            if not match:
-                self.tally.differ(
-                    Difference(function.name, row, cell("pfn") or 0, str(recorded), f"{ret} ({step.id})", 1)
-                )
-        if outcomes is not None:
-            outcomes["check"][at] = check_base(function) + check
-            outcomes["ret"][at] = ret
-            outcomes["match"][at] = match
+        value = cell("recorded_ret")
+        recorded = np.array([value or 0]), np.array([value is not None])
+        pfn = np.array([cell("pfn") or 0], np.uint64)
+        answered(self.tally, kind, check, ret, np.array([at]), row - at, pfn, recorded, outcomes)
 
     def _metadata(self, batch: Batch, row: int, cell: Cell, outcomes: Outcomes | None) -> None:
         """Answer pgmap_pfn_valid for the pfns of one row."""
@@ -250,6 +282,17 @@ class Replayer:
             watch.close(self.tally)
         else:
             self._watches.append(watch)
+
+
+def _special_rows(batch: Batch, kinds: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Return the rows that change the machine, or that are answered one by one."""
+    windows = batch.given("window") is not False
+    if not windows and _SPECIAL.isdisjoint(kinds_in(kinds)):
+        return np.empty(0, np.int64)
+    special = _IS_SPECIAL[kinds]
+    if windows:
+        special |= (batch.column("window") != 0) & _IS_WATCHABLE[kinds]
+    return np.flatnonzero(special)
 
 
 def refuse_mismatch(description: MachineDescription, profile: Profile, where: str) -> None:

@@ -14,9 +14,10 @@ from numpy.typing import NDArray
 from replay.kernel.walk import Bit, PgmapState
 from replay.machine.machine import Machine
 
-__all__ = ("MIXED", "StateIndex")
+__all__ = ("FLAGS", "MIXED", "StateIndex")
 
 MIXED = np.uint16(0x8000)
+FLAGS = np.uint16(31 << Bit.PRESENT)  # SectionFlags within a state code
 _MAX_FLAT = 1 << 26  # subsections; 128 TiB of span, 128 MiB of table. Beyond, lookups search the segments.
 _REMEMBERED = 64  # changes; who is further behind starts anew
 
@@ -76,13 +77,45 @@ class StateIndex:
             changed += spans
         return changed
 
+    def reflag(self, sections: NDArray[np.int64], flags: NDArray[np.uint8]) -> None:
+        """Take over new flags of sections (ascending, distinct), about which nothing else changed."""
+        if not sections.size:
+            return
+        size = self.machine.geometry.section_shift
+        first = sections.astype(np.uint64) << np.uint64(size)
+        self._split(np.union1d(first, first + np.uint64(1 << size)))
+        number = (self.starts >> np.uint64(size)).astype(np.int64)
+        slot = np.minimum(np.searchsorted(sections, number), sections.size - 1)
+        hit = sections[slot] == number
+        here = flags[slot[hit]].astype(np.uint16) << np.uint16(Bit.PRESENT)
+        self.codes[hit] = self.codes[hit] & ~FLAGS | here
+        self._merge()
+        self._changes = [*self._changes[1 - _REMEMBERED :], self._reflag_flat(sections, flags)]
+        self.version += 1
+
+    def _split(self, borders: U64) -> None:
+        """Let segments start at these pfns too."""
+        starts = np.union1d(self.starts, borders)
+        segment = np.searchsorted(self.starts, starts, "right") - 1
+        self.starts, self.codes, self.pgmaps = starts, self.codes[segment], self.pgmaps[segment]
+
+    def _reflag_flat(self, sections: NDArray[np.int64], flags: NDArray[np.uint8]) -> list[tuple[int, int]] | None:
+        """Bring the flat table up to date; return what changed of it."""
+        each = self.machine.geometry.subsections_per_section
+        count = self.flat.size - 1
+        inside = sections * each < count
+        rows = (sections[inside] * each)[:, None] + np.arange(each)
+        codes = self.flat[np.minimum(rows, count)]
+        here = flags[inside].astype(np.uint16)[:, None] << np.uint16(Bit.PRESENT)
+        keep = (codes != MIXED) & (rows < count)
+        self.flat[rows[keep]] = (codes & ~FLAGS | here)[keep]
+        if not rows.size:
+            return []
+        return [(int(rows[0, 0]), min(int(rows[-1, -1]) + 1, count))]
+
     def segment_of(self, pfns: U64) -> NDArray[np.int64]:
         """Return the index of the segment that holds each pfn."""
         return np.asarray(np.searchsorted(self.starts, pfns, "right") - 1, np.int64)
-
-    def last(self) -> U64:
-        """Return the last pfn of each segment."""
-        return np.append(self.starts[1:] - np.uint64(1), ~np.uint64(0))
 
     def _resolve(self, low: int, high: int) -> None:
         """Compute the segments of ``[low, high)`` anew and splice them in."""

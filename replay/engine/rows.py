@@ -13,7 +13,7 @@ from replay.engine.runs import Runs
 from replay.trace.outcomes import CHECK_NONE, OUTCOME_COLUMNS, POISON_COLUMNS, outcome_dtype
 from replay.trace.poison import NO_ACTION
 
-__all__ = ("ColumnSource", "Lookups", "Outcomes", "Recorded", "blank_outcomes", "cell_of")
+__all__ = ("ColumnSource", "Lookups", "Outcomes", "Recorded", "blank_outcomes", "cell_of", "kinds_in")
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
@@ -34,6 +34,9 @@ class ColumnSource(Protocol):
     def given(self, name: str) -> NDArray[np.bool_] | bool:
         """Return where a column is given."""
         ...
+
+
+_PROBED = 256
 
 
 @dataclass(frozen=True)
@@ -82,15 +85,16 @@ class Lookups:
     pgmap: Recorded
 
     @classmethod
-    def of(cls, batch: ColumnSource, rows: I64 | slice) -> Lookups:
-        """Return the lookups of a batch at these rows."""
+    def of(cls, batch: ColumnSource, rows: I64 | slice, *, single: bool = False) -> Lookups:
+        """Return the lookups of a batch at these rows; ``single`` when each is known to be of one pfn."""
         pfn = np.asarray(batch.column("pfn")[rows], np.uint64)
         runs = None
-        if batch.given("nr_pages") is not False:
+        if not single and batch.given("nr_pages") is not False:
             nr_pages = np.asarray(batch.column("nr_pages")[rows], np.uint64)
             if (nr_pages != 1).any():
                 runs = Runs.of(pfn, nr_pages, np.asarray(batch.column("stride")[rows], np.int64))
-        return cls(rows, pfn, runs, *(_recorded(batch, f"recorded_{n}", rows) for n in ("ret", "slow", "pgmap")))
+        recorded = (_recorded(batch, f"recorded_{n}", rows, pfn.size) for n in ("ret", "slow", "pgmap"))
+        return cls(rows, pfn, runs, *recorded)
 
     def unrecorded(self) -> Lookups:
         """Return the same rows without what was recorded about them."""
@@ -119,8 +123,10 @@ class Lookups:
         return self.runs if self.runs is not None else Runs(self.pfn, one, one)
 
 
-def _recorded(batch: ColumnSource, name: str, rows: I64 | slice) -> Recorded:
+def _recorded(batch: ColumnSource, name: str, rows: I64 | slice, size: int) -> Recorded:
     given = batch.given(name)
+    if given is False:
+        return Recorded(np.broadcast_to(np.int64(0), (size,)), False)
     return Recorded(batch.column(name)[rows], given if isinstance(given, bool) else given[rows])
 
 
@@ -133,6 +139,17 @@ def cell_of(batch: ColumnSource, row: int) -> Callable[[str], int | None]:
         return int(batch.column(name)[row]) if present else None
 
     return cell
+
+
+def kinds_in(kinds: NDArray[np.uint8]) -> list[int]:
+    """Return the kinds that occur, ascending; those of the first rows are counted, and mostly they are all."""
+    found: list[int] = np.unique(kinds[:_PROBED]).tolist()
+    if sum(int(np.count_nonzero(kinds == kind)) for kind in found) == kinds.size:
+        return found
+    present = np.zeros(256, np.bool_)
+    present[kinds] = True
+    kinds_found: list[int] = np.flatnonzero(present).tolist()
+    return kinds_found
 
 
 def blank_outcomes(rows: int) -> Outcomes:

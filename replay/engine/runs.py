@@ -160,6 +160,48 @@ class RunCounter:
             met[at[(values[segment] != first[at]) & (pages > 0)]] = True
         return first, met
 
+    def pieces(self, placed: Placed, which: Bools) -> tuple[U64, U64, I64]:
+        """Return (first pfn, last pfn, pfns) of the parts of the runs that fall into some of the 256 classes.
+
+        A segment that runs pass over as a whole is one piece for all of them.
+        """
+        member = which[self._classes]
+        first, last, count = self._pieces_of_pairs(placed, member)
+        straight = np.ones(len(placed.runs), np.bool_)
+        straight[placed.strided] = False
+        low, high, runs = placed.low[straight], placed.high[straight], placed.runs.part(np.flatnonzero(straight))
+        size = self.starts.size
+        begun, ended = np.bincount(low, minlength=size), np.bincount(high, minlength=size)
+        within = np.bincount(low[low == high], minlength=size)
+        over = (
+            np.cumsum(begun) - begun - np.cumsum(ended) + within
+        )  # runs that begin before a segment and end behind it
+        whole = np.flatnonzero(member & (over > 0))
+        ends = np.append(self.starts[1:], np.uint64(0)) - np.uint64(1)
+        parts = [(first, last, count), (self.starts[whole], ends[whole], over[whole] * self._lengths(whole))]
+        for segment, others in ((low, None), (high, low)):
+            hit = member[segment] if others is None else member[segment] & (segment != others)
+            hit = np.flatnonzero(hit)
+            first = np.maximum(self.starts[segment[hit]], runs.first[hit])
+            last = np.minimum(ends[segment[hit]], runs.last[hit])
+            some = first <= last  # a run may end where a segment starts
+            parts.append((first[some], last[some], (last - first + np.uint64(1))[some].astype(np.int64)))
+        first, last, count = (np.concatenate(column) for column in zip(*parts, strict=True))
+        return first, last, count
+
+    def _lengths(self, segments: I64) -> I64:
+        return np.diff(np.append(self.starts, np.uint64(0)))[segments].astype(np.int64)
+
+    def _pieces_of_pairs(self, placed: Placed, member: Bools) -> tuple[U64, U64, I64]:
+        """Return the pieces of strided runs."""
+        if placed.pairs is None:
+            return np.empty(0, np.uint64), np.empty(0, np.uint64), np.empty(0, np.int64)
+        run, segment, count = placed.pairs
+        hit = member[segment] & (count > 0)
+        runs, segment = placed.runs.part(placed.strided[run[hit]]), segment[hit]
+        ends = np.append(self.starts[1:], np.uint64(0)) - np.uint64(1)
+        return np.maximum(self.starts[segment], runs.first), np.minimum(ends[segment], runs.last), count[hit]
+
     def _sum_below(self, pfns: U64, segment: I64) -> dict[int, int]:
         """Return per class the sum over pfns of how many of it lie below, modulo 2**64."""
         size = self.starts.size

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections import Counter
 from dataclasses import dataclass, field
+from operator import attrgetter
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,6 +15,8 @@ __all__ = ("DUMP", "MAX_DIFFERENCES", "SLOW_PATH", "Agreement", "Difference", "R
 DUMP = "section dump"  # aspect: flags and subsection maps of recorded section tables
 SLOW_PATH = "pfn_to_online_page slow path"  # aspect: whether the lookup asked for a pagemap
 
+_CELL_SHIFT = 15
+_FEW = 16
 MAX_DIFFERENCES = 20  # kept per aspect, to show; all are counted
 
 
@@ -73,26 +77,38 @@ class Difference:
 
 
 class RangeCount:
-    """Counts per pfn range, merged when asked for."""
+    """Counts per pfn range.
+
+    Ranges that begin in the same 2**15 pages are kept as one, from the lowest pfn to the highest. So what is kept does not
+    depend on the order in which ranges come, nor on how many come at once; and memory is bounded by the machine.
+    """
 
     def __init__(self) -> None:
-        self._ranges: dict[tuple[int, int], int] = {}
+        self._ranges: dict[int, tuple[int, int, int]] = {}
 
     def add(self, first: int, last: int, count: int) -> None:
         """Count lookups that hit pfns from ``first`` to ``last``, inclusive."""
-        self._ranges[first, last] = self._ranges.get((first, last), 0) + count
-        if len(self._ranges) > 1 << 16:
-            self._ranges = {(low, high): n for low, high, n in self.merged()}
+        cell = first >> _CELL_SHIFT
+        low, high, before = self._ranges.get(cell, (first, last, 0))
+        self._ranges[cell] = min(low, first), max(high, last), before + count
 
     def add_many(self, first: NDArray[np.uint64], last: NDArray[np.uint64], count: NDArray[np.int64]) -> None:
-        """Count lookups of many ranges."""
+        """Count lookups of many ranges; arrays of equal length."""
+        if first.size > _FEW:
+            cell = first >> np.uint64(_CELL_SHIFT)
+            order = np.argsort(cell, kind="stable")
+            ordered = cell[order]
+            starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
+            first = np.minimum.reduceat(first[order], starts)
+            last = np.maximum.reduceat(last[order], starts)
+            count = np.add.reduceat(count[order], starts)
         for low, high, n in zip(first.tolist(), last.tolist(), count.tolist(), strict=True):
             self.add(low, high, n)
 
     def merged(self) -> list[tuple[int, int, int]]:
         """Return (first, last, count), ascending; ranges that touch are one."""
         merged: list[tuple[int, int, int]] = []
-        for (first, last), count in sorted(self._ranges.items()):
+        for first, last, count in sorted(self._ranges.values()):
             if merged and first <= merged[-1][1] + 1:
                 low, high, before = merged[-1]
                 merged[-1] = (low, max(high, last), before + count)
@@ -103,7 +119,7 @@ class RangeCount:
     @property
     def total(self) -> int:
         """All counts together."""
-        return sum(self._ranges.values())
+        return sum(count for _, _, count in self._ranges.values())
 
 
 @dataclass
@@ -150,12 +166,8 @@ class Tally:
         if unproven:
             agreement.not_compared[not_compared] += unproven
 
-    def room(self, aspect: str) -> int:
-        """Return how many more differing rows of an aspect are kept."""
-        return MAX_DIFFERENCES - len(self.differences.get(aspect, ()))
-
     def differ(self, difference: Difference) -> None:
-        """Keep a differing row, if there are not enough yet."""
+        """Keep a differing row, if it is among the first."""
         rows = self.differences.setdefault(difference.aspect, [])
-        if len(rows) < MAX_DIFFERENCES:
-            rows.append(difference)
+        insort(rows, difference, key=attrgetter("row"))
+        del rows[MAX_DIFFERENCES:]

@@ -124,9 +124,12 @@ class Call(ABC):
         check: index of the check that decided, after ``begin``.
         ret: return code, after ``begin``.
         pieces: section effects that are still to come.
+        toggles: the call changes nothing but flags of the sections and states of the blocks that its range touches, and
+            of these looks at no others; everything else that it looks at is changed by other kinds of events only.
     """
 
     function: ClassVar[KernelFunction[Any]]
+    toggles: ClassVar[bool] = False
 
     def __init__(self, machine: Machine, kernel: Kernel, request: Request) -> None:
         self.machine = machine

@@ -179,6 +179,7 @@ MEMORY_BLOCK_OFFLINE: KernelFunction[BlockFacts] = KernelFunction(
 class _StateChange(Call):
     """What onlining and offlining share."""
 
+    toggles = True
     online: bool
 
     def begin(self) -> None:

@@ -20,10 +20,10 @@ from replay.kernel.reserve import ResourceInsert, ResourceRemove
 from replay.kernel.resource_queries import PGMAP_PFN_VALID, REGION_INTERSECTS, WALK_SYSTEM_RAM_RANGE
 from replay.kernel.soft_offline import SOFT_OFFLINE_PAGE
 from replay.kernel.unpoison import UNPOISON_MEMORY
-from replay.kernel.walk import GET_DEV_PAGEMAP, KPAGEFLAGS, PFN_TO_ONLINE_PAGE, PFN_VALID
+from replay.kernel.walk import GET_DEV_PAGEMAP, KPAGEFLAGS, LOOKUP_FUNCTIONS, PFN_TO_ONLINE_PAGE, PFN_VALID
 from replay.trace.schema import EventKind
 
-__all__ = ("CALLS", "CHECK_NAMES", "FUNCTIONS", "OTHER_FUNCTIONS", "check_base")
+__all__ = ("CALLS", "CHECK_NAMES", "FUNCTIONS", "OTHER_FUNCTIONS", "STATE_LOOKUPS", "check_base")
 
 CALLS: dict[EventKind, type[Call]] = {
     EventKind.ADD_MEMORY: AddMemory,
@@ -48,6 +48,9 @@ FUNCTIONS: dict[EventKind, KernelFunction[Any]] = {
     EventKind.WALK_SYSTEM_RAM_RANGE: WALK_SYSTEM_RAM_RANGE,
     **{kind: call.function for kind, call in CALLS.items()},
 }
+
+# Kinds that are answered from the state code of a pfn alone.
+STATE_LOOKUPS = tuple(kind for kind, function in FUNCTIONS.items() if function in LOOKUP_FUNCTIONS)
 
 # Functions whose checks have no number in outcomes: those about poison, and those that no event of a trace asks for.
 OTHER_FUNCTIONS: tuple[KernelFunction[Any], ...] = (

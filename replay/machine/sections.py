@@ -106,6 +106,11 @@ class Sections:
             elif not on and section in self._flags:
                 self._flags[section] = flags & ~int(flag)
 
+    def reflag(self, section: int, flags: int) -> None:
+        """Give a section that is present other flags."""
+        if section in self._flags:
+            self._flags[section] = flags
+
     def all_have(self, start: int, end: int, flags: int) -> bool:
         """Return whether every section that the range touches has all these flags."""
         return all(self.flags(section) & flags == flags for section, _, _ in self.pieces(start, end))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from unittest import mock
 
 import numpy as np
 
@@ -38,6 +40,13 @@ def as_batch(rows: Sequence[Row], first: int = 0) -> Batch:
             values = np.array([row.get(name, 0) for row in rows], column.numpy)
             slots[name] = Slot(values, True if given.all() else given)
     return Batch(first, len(rows), slots)
+
+
+@contextmanager
+def dense(fewest: int) -> Iterator[None]:
+    """Let stretches count as dense from this many toggles on: cases are short."""
+    with mock.patch("replay.engine.dense._FEWEST", fewest):
+        yield
 
 
 def vector(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from hypothesis import strategies as st
@@ -98,19 +98,36 @@ def cases(
     windows: bool = True,
     max_events: int = 25,
     long_runs: bool = False,
+    toggling: bool = False,
 ) -> Case:
     """A machine that a kernel with these features can run on, and up to ``max_events`` events.
 
-    Transitions come in one row or in phases.
+    Transitions come in one row or in phases. ``toggling``: most of them take memory off and on, in one row.
     """
     machine, base = draw(machines(features))
+    if toggling and draw(st.integers(0, 3)):
+        machine = _of_whole_blocks(machine, base)
     case = Case(machine, base=base)
     maker = _Events(draw, case, windows=windows, long_runs=long_runs)
     for _ in range(draw(st.integers(1, max_events))):
-        maker.step()
+        if toggling and draw(st.integers(0, 15)):
+            draw(st.sampled_from([maker.look, maker.toggle]))()
+        else:
+            maker.step()
     for i, row in enumerate(case.rows):
         row["time"] = i
     return case
+
+
+def _of_whole_blocks(machine: MachineDescription, base: int) -> MachineDescription:
+    """Let the play area be one range of memory: only memory without holes is taken offline."""
+    g = Geometry.of(machine)
+    start = base << g.section_shift
+    start = -(-start // g.pages_per_block) * g.pages_per_block
+    end = min(start + SECTIONS // 2 * g.pages_per_block, g.max_pfns)
+    if start >= end:
+        return machine
+    return replace(machine, memory=(BootRange(start, end),), resources=())
 
 
 class _Events:
@@ -193,6 +210,28 @@ class _Events:
             self.calls += 1
             row |= {"phase": Phase.BEGIN, "call": self.calls}
             self.open.append(row)
+        self.case.rows.append(row)
+
+    def look(self) -> None:
+        """Look up one pfn of what ``toggle`` takes off and on."""
+        kind = self.draw(st.sampled_from((EventKind.PFN_TO_ONLINE_PAGE, EventKind.KPAGEFLAGS)))
+        pfn = self.block() + self.draw(st.sampled_from((0, 1, self.g.pages_per_block - 1)))
+        self.case.rows.append({"kind": kind, "pfn": pfn, "nr_pages": 1, "stride": 1})
+
+    def block(self) -> int:
+        first = -(-self.start // self.g.pages_per_block)
+        return (first + self.draw(st.integers(0, 1))) * self.g.pages_per_block
+
+    def toggle(self) -> None:
+        draw = self.draw
+        kind = draw(st.sampled_from([k for k in EventKind if EventKind.REMOVE_MEMORY < k < EventKind.MEMREMAP_PAGES]))
+        row: Row = {"kind": kind, "pfn": self.block(), "nr_pages": self.g.pages_per_block}
+        if not draw(st.integers(0, 7)):
+            row["nr_pages"] = draw(st.sampled_from((2 * self.g.pages_per_block, self.g.pages_per_section, 512)))
+        if draw(st.integers(0, 5)) == 0:
+            row["env"] = -16
+        if draw(st.booleans()):
+            row["recorded_ret"] = draw(st.sampled_from((0, -16, -22)))
         self.case.rows.append(row)
 
     def memremap(self, row: Row) -> None:

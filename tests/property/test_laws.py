@@ -17,7 +17,7 @@ from replay.kernel.walk import Bit
 from replay.machine.geometry import Geometry
 from replay.trace.header import MachineDescription
 from replay.trace.schema import EventKind
-from tests.property.engines import as_batch, tallied, vector
+from tests.property.engines import as_batch, dense, tallied, vector
 from tests.property.strategies import LOOKUPS, STRINGS, Case, Row, cases
 
 KERNELS = st.sampled_from(("v4.19", "v5.1", "v5.10.223", "v5.12", "v6.1.192", "v7.2")).map(profile)
@@ -31,6 +31,19 @@ def test_batches_do_not_matter(case: Case, kernel: Profile, data: st.DataObject)
         return
     cuts = data.draw(st.lists(st.integers(0, len(case.rows)), max_size=4))
     assert vector(case.machine, case.rows, kernel) == vector(case.machine, case.rows, kernel, cuts)
+
+
+@given(case=cases(toggling=True, windows=False, max_events=60), kernel=KERNELS, data=st.data())
+def test_dense_stretches_do_not_matter(case: Case, kernel: Profile, data: st.DataObject) -> None:
+    """Toggles learned once, and lookups decided by the flags of their row, change no outcome and no count."""
+    if case.machine.arch not in X86:
+        return
+    cuts = data.draw(st.lists(st.integers(0, len(case.rows)), max_size=2))
+    with dense(1000):
+        expected = vector(case.machine, case.rows, kernel), tallied(case.machine, case.rows, kernel)
+    with dense(1):
+        assert vector(case.machine, case.rows, kernel, cuts) == expected[0]
+        assert tallied(case.machine, case.rows, kernel) == expected[1]
 
 
 @given(case=cases(), kernel=KERNELS, sections=st.integers(1, 5))
@@ -89,13 +102,14 @@ def test_kept_outcomes_add_up_to_the_counts(case: Case, kernel: Profile) -> None
     assert sum(r["pages"] for r in online) == answers.get("page", 0)
 
 
-@given(case=cases(), kernel=KERNELS)
+@given(case=cases(toggling=True), kernel=KERNELS)
 def test_incremental_states_are_the_states_resolved_anew(case: Case, kernel: Profile) -> None:
     """After any history, resolving only what was touched gives the same segments as resolving everything."""
     if case.machine.arch not in X86:
         return
     replayer = Replayer(case.machine, kernel, STRINGS)
-    replayer.feed(as_batch(case.rows))
+    with dense(1):
+        replayer.feed(as_batch(case.rows))
     index = replayer._index
     index.refresh()
     anew = StateIndex(replayer.machine, section_limit=index.section_limit)

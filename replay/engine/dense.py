@@ -1,0 +1,105 @@
+"""Dense: stretches in which toggles stand so close together that bringing the tables up to date for each would not pay.
+
+The toggles of such a stretch are carried out first, by steps learned once (``toggles``); then its lookups are decided all
+together, each by the section flags of its row (``past``).
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replay.engine.rows import ColumnSource
+from replay.engine.runs import Runs
+from replay.engine.toggles import TOGGLES
+from replay.kernel.registry import STATE_LOOKUPS
+from replay.machine.geometry import Geometry
+
+__all__ = ("Stretch", "dense_stretches", "is_single")
+
+I64 = NDArray[np.int64]
+
+_FEWEST = 16  # toggles
+_SPARSE = (
+    4096  # rows per toggle, from which on tables for every moment cost less; measured with benchmarks/crossover.py
+)
+
+_IS_TOGGLE = np.isin(np.arange(256), list(TOGGLES))
+_IS_LOOKUP = np.isin(np.arange(256), STATE_LOOKUPS)
+
+
+@dataclass(frozen=True)
+class Stretch:
+    """Rows from the first to the last of some toggles.
+
+    Attributes:
+        toggles: rows of the toggles within the batch, ascending.
+    """
+
+    toggles: I64
+
+    @property
+    def first(self) -> int:
+        """First row."""
+        return int(self.toggles[0])
+
+    @property
+    def end(self) -> int:
+        """Row behind the last."""
+        return int(self.toggles[-1]) + 1
+
+
+def dense_stretches(
+    batch: ColumnSource, kinds: NDArray[np.uint8], special: I64, breaks: NDArray[np.bool_], geometry: Geometry
+) -> list[Stretch]:
+    """Return the stretches of a batch that are worth it, in order.
+
+    Args:
+        batch: the rows.
+        kinds: of the rows.
+        special: rows that change the machine or are answered one by one, ascending.
+        breaks: by kind (256 of them), rows that have to see the machine as it is then, besides the special ones.
+        geometry: of the machine.
+    """
+    toggle = _IS_TOGGLE[kinds[special]]
+    if batch.given("phase") is not False:
+        toggle &= batch.column("phase")[special] == 0
+    toggles = special[toggle]
+    if toggles.size < _FEWEST:
+        return []
+    stops = np.union1d(special[~toggle], np.flatnonzero(breaks[kinds])) if breaks.any() else special[~toggle]
+    runs = _runs_over_toggles(batch, kinds, toggles, geometry)
+    stops = np.union1d(stops, runs) if runs.size else stops
+    group = np.searchsorted(stops, toggles)
+    cuts = np.flatnonzero(np.diff(group)) + 1
+    parts = [toggles[low:high] for low, high in itertools.pairwise([0, *cuts.tolist(), toggles.size])]
+    return [Stretch(t) for t in parts if t.size >= _FEWEST and int(t[-1] - t[0]) < _SPARSE * t.size]
+
+
+def is_single(batch: ColumnSource, rows: I64) -> NDArray[np.bool_]:
+    """Return which rows look up a single pfn."""
+    if batch.given("nr_pages") is False:
+        return np.ones(rows.size, np.bool_)
+    return np.asarray(batch.column("nr_pages")[rows] == 1)
+
+
+def _runs_over_toggles(batch: ColumnSource, kinds: NDArray[np.uint8], toggles: I64, geometry: Geometry) -> I64:
+    """Return the lookups of several pfns that may reach into sections that toggles change."""
+    if batch.given("nr_pages") is False:
+        return np.empty(0, np.int64)
+    pfn, pages = batch.column("pfn").astype(np.uint64), batch.column("nr_pages").astype(np.uint64)
+    rows = np.flatnonzero(_IS_LOOKUP[kinds] & (pages != 1))
+    if not rows.size:
+        return rows
+    # Toggled ranges out to whole blocks, as section numbers; how many of them begin before and end behind a section.
+    block, section = np.uint64(geometry.pages_per_block - 1), np.uint64(geometry.section_shift)
+    low = np.sort((pfn[toggles] & ~block) >> section)
+    high = np.sort((pfn[toggles] + pages[toggles] | block) >> section)
+    runs = Runs.of(pfn[rows], pages[rows], batch.column("stride")[rows].astype(np.int64))
+    first, last = runs.first >> section, runs.last >> section
+    begun = np.searchsorted(low, last, "right")
+    ended = np.searchsorted(high, first, "left")
+    return rows[begun > ended]
