@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from replay.errors import InvariantError, TraceError, UnknownNameError, UsageError
 from replay.trace.atomic import AtomicArrowFile
-from replay.trace.batch import Array, Batch, Given, Slot, simplified
+from replay.trace.batch import Batch, Given, Slot, simplified
 from replay.trace.digest import digest_length, identity
 from replay.trace.header import MachineDescription, Provenance, from_json, load_json, to_json
 from replay.trace.inspection import Inspection
