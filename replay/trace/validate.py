@@ -194,6 +194,8 @@ class RowChecker:
             self._refuse(batch, pfn >= self._end_any, "pfn", "{}", f"a pfn below {self._end_any:#x}", pfn)
         high = pfn
         if batch.given("nr_pages") is not False:
+            if self._surely_inside(batch, kinds, pfn, top):
+                return
             extent = batch.column("nr_pages") - np.uint64(1)
             straight = batch.given("stride") is False
             high = pfn + extent if straight else self._strided(batch, pfn, extent)  # below 2**52 + 2**40
@@ -205,6 +207,25 @@ class RowChecker:
             needed = f"a pfn below {self._end_bound:#x}, twice what max_physmem_bits allows"
             bad = (high >= self._end_bound) & _IS_BOUND[batch.column("kind")]
             self._refuse(batch, bad, "pfn", "a range up to pfn {}", needed, high)
+
+    def _surely_inside(self, batch: Batch, kinds: list[EventKind], pfn: Array, top: int) -> bool:
+        """Return whether the longest run, with the widest stride, would be fine at every pfn of the batch.
+
+        That takes a fraction of the time of looking at each run, and nearly always says yes.
+        """
+        reach = max(int(batch.stored("nr_pages").max()), 1) - 1
+        descending = False
+        if (given := batch.given("stride")) is not False:
+            stride = batch.stored("stride")
+            zeros = np.count_nonzero(stride) < (len(batch) if given is True else np.count_nonzero(given))
+            if zeros or any(_IS_RANGE[kind] for kind in kinds):
+                return False
+            low, high = int(stride.min()), int(stride.max())
+            reach *= max(abs(low), abs(high), 1)
+            descending = low < 0
+        bound = any(_IS_BOUND[kind] for kind in kinds)
+        inside = top + reach < (self._end_bound if bound else self._end_any)
+        return inside and not (descending and int(pfn.min()) < reach)
 
     def _strided(self, batch: Batch, pfn: Array, extent: Array) -> Array:
         """Check runs that have a stride and return the highest pfn of each."""
