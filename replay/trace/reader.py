@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from types import TracebackType
 from typing import TypeVar
 
@@ -144,13 +145,14 @@ class TraceFile:
     def _stream(self, names: tuple[str, ...], max_rows: int, *, check: bool, prefetch: bool) -> Iterator[Batch]:
         mapped = self._mapped
         pieces = self._pieces(max_rows, check=check)
-        for batch, used in one_ahead(pieces) if prefetch else pieces:
-            yield batch.selected(names)
-            assert mapped is not None  # or there was no batch
-            for start, end in used:
-                mapped.give_back(start, end)
+        with closing(one_ahead(pieces) if prefetch else pieces) as source:  # no thread is left when this one is closed
+            for batch, used in source:
+                yield batch.selected(names)
+                assert mapped is not None  # or there was no batch
+                for start, end in used:
+                    mapped.give_back(start, end)
 
-    def _pieces(self, max_rows: int, *, check: bool) -> Iterator[tuple[Batch, list[tuple[int, int]]]]:
+    def _pieces(self, max_rows: int, *, check: bool) -> Generator[tuple[Batch, list[tuple[int, int]]], None, None]:
         """Yield batches, and the parts of the file that are of no use after each."""
         inspection = Inspection(self.machine, len(self.strings), self._names, self.path)
         row = 0
@@ -183,10 +185,11 @@ class TraceFile:
                 raise TraceError(f"{self.path}: column {name}", f"content with digest {actual}", expected, _DAMAGED)
 
     def _load(self, number: int, row: int, layout: BatchLayout, *, full: bool) -> Batch:
-        if self._mapped is None:
+        reader = self._reader  # looked at once: another thread may close the file
+        if reader is None:
             raise InvariantError(f"{self.path} was closed before its batches were read")
         where = f"{self.path}: record batch {number} (from row {row})"
-        record = self._arrow(lambda: self._reader.get_batch(number), where)
+        record = self._arrow(lambda: reader.get_batch(number), where)
         self._arrow(lambda: record.validate(full=full), where)
         if record.num_rows != layout.rows:
             raise TraceError(where, f"{record.num_rows} rows", f"{layout.rows}, as its message says", _DAMAGED)
