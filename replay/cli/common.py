@@ -2,18 +2,33 @@
 
 from __future__ import annotations
 
+import inspect
 import json
+import re
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ("ENVELOPE_VERSION", "console", "emit_json", "progress_on_stderr", "warn")
+__all__ = ("ENVELOPE_VERSION", "add_command", "console", "emit_json", "progress_on_stderr", "warn")
 
 ENVELOPE_VERSION = 1
+
+
+def add_command(app: typer.Typer, name: str, function: Callable[..., None]) -> None:
+    """Register a command under a name, with its docstring as help.
+
+    The first paragraph also stands in the list of commands. Indented paragraphs are examples: they are not wrapped, so
+    that they can be copied. Help is plain text, because what draws boxes takes as long to load as all the rest.
+    """
+    paragraphs = re.sub(r"\[/?bold\]", "", inspect.getdoc(function) or "").split("\n\n")
+    text = "\n\n".join(f"\b\n{part}" if part.startswith(" ") else part for part in paragraphs)
+    app.command(name, help=text, short_help=paragraphs[0])(function)
 
 
 def console() -> Console:

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import typer
 
-from replay.cli.common import console, emit_json, progress_on_stderr, warn
+from replay.cli.common import add_command, console, emit_json, progress_on_stderr, warn
 
-app = typer.Typer(no_args_is_help=True, help="Make traces from what other tools write.")
+app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make traces from what other tools write.")
 
 
 @app.callback()
@@ -16,7 +16,6 @@ def _import() -> None:
     """Make traces from what other tools write."""
 
 
-@app.command("recording")
 def recording(
     folder: Path = typer.Argument(help="Recording folder.", show_default=False),
     output: Path = typer.Option(..., "--output", "-o", help="Trace file to write.", show_default=False),
@@ -62,3 +61,6 @@ def recording(
         out.print(f"read and not used: {unused}", markup=False, soft_wrap=True)
     for text in report.warnings:
         warn(text)
+
+
+add_command(app, "recording", recording)

@@ -14,7 +14,7 @@ import typer
 
 from replay import __version__
 from replay.cli import features, import_, info, profiles, run, validate
-from replay.cli.common import emit_json
+from replay.cli.common import add_command, emit_json
 from replay.errors import InputError, ReplayError
 
 __all__ = ("app", "main")
@@ -23,7 +23,7 @@ app = typer.Typer(
     name="replay",
     no_args_is_help=True,
     add_completion=True,
-    rich_markup_mode="rich",
+    rich_markup_mode=None,  # see add_command
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Replay pfn walks, memory hotplug and memory poison as each Linux kernel decides them.",
@@ -46,11 +46,11 @@ def _main(
     """Replay pfn walks, memory hotplug and memory poison as each Linux kernel decides them."""
 
 
-app.command("run")(run.command)
-app.command("info")(info.command)
-app.command("validate")(validate.command)
-app.command("profiles")(profiles.command)
-app.command("features")(features.command)
+add_command(app, "run", run.command)
+add_command(app, "info", info.command)
+add_command(app, "validate", validate.command)
+add_command(app, "profiles", profiles.command)
+add_command(app, "features", features.command)
 app.add_typer(import_.app, name="import")
 
 

@@ -12,10 +12,18 @@ from numpy.typing import NDArray
 from replay.errors import InvariantError, UnknownNameError
 from replay.trace.schema import COLUMNS
 
-__all__ = ("Array", "Batch", "Given", "Slot")
+__all__ = ("Array", "Batch", "Given", "Slot", "simplified")
 
 Array: TypeAlias = NDArray[Any]
 Given: TypeAlias = bool | NDArray[np.bool_]
+
+
+def simplified(mask: NDArray[np.bool_]) -> Given:
+    """Return True or False for a mask that says so for every row."""
+    return True if mask.all() else mask if mask.any() else False
+
+
+_DEFAULTS = {name: column.numpy.type(column.default or 0) for name, column in COLUMNS.items()}
 
 
 @dataclass
@@ -37,10 +45,18 @@ class Slot:
         bitmap = self.bitmap  # read once: another thread may be doing the same
         if bitmap is not None:
             mask = np.unpackbits(bitmap, count=len(self.values), bitorder="little").view(np.bool_)
-            count = int(np.count_nonzero(mask))
-            self.given = True if count == len(mask) else mask if count else False
+            self.given = simplified(mask)
             self.bitmap = None
         return self.given
+
+    def part(self, start: int, end: int) -> Slot:
+        """Return rows ``[start, end)`` as views; ``start`` is a multiple of 8 where validity is still bits."""
+        values, bitmap = self.values[start:end], self.bitmap
+        if bitmap is not None:
+            assert start % 8 == 0
+            return Slot(values, bitmap=bitmap[start // 8 : -(-end // 8)])
+        given = self.given
+        return Slot(values, given if isinstance(given, bool) else simplified(given[start:end]))
 
 
 class Batch:
@@ -73,6 +89,16 @@ class Batch:
     def __repr__(self) -> str:
         return f"Batch(rows {self.row}..{self.row + self._length - 1}, {', '.join(self._slots)})"
 
+    def part(self, start: int, end: int) -> Batch:
+        """Return rows ``[start, end)`` of this batch as views.
+
+        Args:
+            start: a multiple of 8.
+            end: at most the number of rows.
+        """
+        slots = {name: slot.part(start, end) for name, slot in self._slots.items()}
+        return Batch(self.row + start, end - start, slots, clean=self._clean, visible=self._visible)
+
     @property
     def stored_names(self) -> tuple[str, ...]:
         """Names of the columns that are stored, in the file's order."""
@@ -84,15 +110,13 @@ class Batch:
         The array is read-only; that of an absent column takes no memory (stride 0).
         """
         slot = self._slot(name)
-        column = COLUMNS[name]
-        default = column.numpy.type(column.default or 0)
-        if slot is None:
-            return np.broadcast_to(default, (self._length,))
-        if (self._clean and not default) or (given := slot.mask()) is True:
-            return slot.values
-        if given is False:
-            return np.broadcast_to(default, (self._length,))
-        return np.where(given, slot.values, default)
+        default = _DEFAULTS[name]
+        if slot is not None:
+            if (self._clean and not default) or (given := slot.mask()) is True:
+                return slot.values
+            if given is not False:
+                return np.where(given, slot.values, default)
+        return np.ndarray(self._length, default.dtype, default.tobytes(), strides=(0,))
 
     def given(self, name: str) -> Given:
         """Return which rows give a value for a column: a bool array, or True or False for all rows."""

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-import mmap
 import os
-import stat
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
+from contextlib import closing
 from types import TracebackType
 from typing import TypeVar
 
 import numpy as np
 import pyarrow as pa
 
-from replay.errors import InvariantError, TraceError, UnknownNameError
+from replay.errors import InvariantError, TraceError, UnknownNameError, UsageError
 from replay.trace.batch import Batch, Slot
-from replay.trace.digest import Digester
+from replay.trace.inspection import Inspection
 from replay.trace.layout import MAX_ROWS, BatchLayout, batch_layouts, read_layout
+from replay.trace.mapping import MappedFile
 from replay.trace.metadata import check_fields, in_schema_order, read_metadata
+from replay.trace.prefetch import one_ahead
 from replay.trace.schema import COLUMNS
-from replay.trace.validate import RowChecker, check_machine
+from replay.trace.validate import check_machine
 
-__all__ = ("TraceFile",)
+__all__ = ("PIECE_ROWS", "TraceFile")
+
+PIECE_ROWS = 1 << 20
+_BITMAP_ROWS = 8  # pieces begin at whole bytes of validity bits
 
 _T = TypeVar("_T")
 _DAMAGED = "the file is damaged; get it again from where it came"
@@ -44,8 +48,9 @@ class TraceFile:
         compressed: "lz4", "zstd" or None.
     """
 
-    def __init__(self, path: str, data: pa.Buffer, *, verify: bool) -> None:
+    def __init__(self, path: str, mapped: MappedFile, *, verify: bool) -> None:
         self.path = path
+        data = mapped.data
         self._verify = verify
         self._verified = False
         view = memoryview(data)
@@ -58,7 +63,8 @@ class TraceFile:
         widths, nullable = [c.numpy.itemsize for c in columns], [c.nullable for c in columns]
         self._layouts = batch_layouts(view, layout, widths, nullable, path)
         self._check_rows()
-        self._data: pa.Buffer | None = data
+        self._mapped: MappedFile | None = mapped
+        self._blocks = [(offset, offset + metadata + body) for offset, metadata, body in layout.blocks.tolist()]
         self._reader = self._arrow(lambda: pa.ipc.open_file(pa.BufferReader(data)), path)
         if not self._arrow(lambda: self._reader.schema.equals(schema, check_metadata=True), path):
             raise TraceError(path, "a footer with another schema than the file begins with", "the same", _DAMAGED)
@@ -83,7 +89,7 @@ class TraceFile:
         Raises:
             TraceError: the file cannot be read, is damaged, or is no trace.
         """
-        return cls(os.fspath(path), _map(os.fspath(path)), verify=verify)
+        return cls(os.fspath(path), MappedFile(os.fspath(path)), verify=verify)
 
     def __enter__(self) -> TraceFile:
         return self
@@ -98,17 +104,23 @@ class TraceFile:
 
     def close(self) -> None:
         """Let go of the file; arrays that were handed out stay valid."""
-        self._data = self._reader = None
+        self._mapped = self._reader = None
 
-    def batches(self, columns: Iterable[str] | None = None) -> Iterator[Batch]:
+    def batches(
+        self, columns: Iterable[str] | None = None, *, max_rows: int = PIECE_ROWS, prefetch: bool = False
+    ) -> Iterator[Batch]:
         """Yield the rows in order, one batch at a time.
 
         The first complete pass over a file that was opened with ``verify`` checks every row of every column before the
         batch is handed out, and the digests after the last batch; an answer computed from the batches holds only
-        if the iteration came to its end.
+        if the iteration came to its end. The memory of a batch is given back when the next one is asked for; arrays
+        that are still in use then are read from the file again.
 
         Args:
             columns: the only columns that will be asked for; all when None.
+            max_rows: rows of a batch at most, a multiple of 8. What is read and refused does not depend on it.
+            prefetch: read and check the next batch in another thread while one is in use. Same batches, same errors
+                at the same places.
 
         Raises:
             TraceError: the content contradicts the format or the digests.
@@ -117,7 +129,9 @@ class TraceFile:
         for name in names:
             if name not in COLUMNS:
                 raise UnknownNameError("column", name, COLUMNS)
-        return self._stream(names, check=self._verify and not self._verified)
+        if max_rows < _BITMAP_ROWS or max_rows % _BITMAP_ROWS:
+            raise UsageError(f"max_rows is {max_rows}; needed a multiple of {_BITMAP_ROWS}")
+        return self._stream(names, max_rows, check=self._verify and not self._verified, prefetch=prefetch)
 
     def verify(self) -> None:
         """Check every row and the digests, whatever the file was opened with.
@@ -125,35 +139,57 @@ class TraceFile:
         Raises:
             TraceError: the content contradicts the format or the digests.
         """
-        for _ in self._stream((), check=True):
+        for _ in self._stream((), PIECE_ROWS, check=True, prefetch=False):
             pass
 
-    def _stream(self, names: tuple[str, ...], *, check: bool) -> Iterator[Batch]:
-        checker = RowChecker(self.machine, len(self.strings), self.path)
-        digester = Digester(self._names)
+    def _stream(self, names: tuple[str, ...], max_rows: int, *, check: bool, prefetch: bool) -> Iterator[Batch]:
+        mapped = self._mapped
+        pieces = self._pieces(max_rows, check=check)
+        with closing(one_ahead(pieces) if prefetch else pieces) as source:  # no thread is left when this one is closed
+            for batch, used in source:
+                yield batch.selected(names)
+                assert mapped is not None  # or there was no batch
+                for start, end in used:
+                    mapped.give_back(start, end)
+
+    def _pieces(self, max_rows: int, *, check: bool) -> Generator[tuple[Batch, list[tuple[int, int]]], None, None]:
+        """Yield batches, and the parts of the file that are of no use after each."""
+        inspection = Inspection(self.machine, len(self.strings), self._names, self.path)
         row = 0
         for number, layout in enumerate(self._layouts):
-            batch = self._load(number, row, layout, full=check)
-            if check:
-                batch = checker.check(batch)
-                digester.update(batch)
-            yield batch.selected(names)
+            stored = self._load(number, row, layout, full=check)
+            checked = 0
+            for start in range(0, layout.rows, max_rows):
+                end = min(start + max_rows, layout.rows)
+                piece = stored.part(start, end)
+                if check:
+                    checked = inspection.take(stored, checked, end)
+                    piece = piece.cleaned()
+                yield piece, [self._blocks[number]] if end == layout.rows else self._spans(piece)
             row += layout.rows
         if check:
-            self._compare(digester)
+            self._compare(inspection.hexdigests())
             self._verified = True
 
-    def _compare(self, digester: Digester) -> None:
-        for name, actual in digester.hexdigests().items():
+    def _spans(self, piece: Batch) -> list[tuple[int, int]]:
+        """Return where in the file the values of a piece are; nowhere when the file is compressed."""
+        mapped = self._mapped
+        if mapped is None or self.compressed:
+            return []
+        return [span for name in piece.stored_names if (span := mapped.span(piece.stored(name)))]
+
+    def _compare(self, digests: Mapping[str, str]) -> None:
+        for name, actual in digests.items():
             expected = self._metadata.columns[name]
             if actual != expected:
                 raise TraceError(f"{self.path}: column {name}", f"content with digest {actual}", expected, _DAMAGED)
 
     def _load(self, number: int, row: int, layout: BatchLayout, *, full: bool) -> Batch:
-        if self._data is None:
+        reader = self._reader  # looked at once: another thread may close the file
+        if reader is None:
             raise InvariantError(f"{self.path} was closed before its batches were read")
         where = f"{self.path}: record batch {number} (from row {row})"
-        record = self._arrow(lambda: self._reader.get_batch(number), where)
+        record = self._arrow(lambda: reader.get_batch(number), where)
         self._arrow(lambda: record.validate(full=full), where)
         if record.num_rows != layout.rows:
             raise TraceError(where, f"{record.num_rows} rows", f"{layout.rows}, as its message says", _DAMAGED)
@@ -205,21 +241,3 @@ def _slot(column: pa.Array, name: str) -> Slot:
         return Slot(np.empty(0, COLUMNS[name].numpy))
     values = np.frombuffer(data, COLUMNS[name].numpy, rows)
     return Slot(values, bitmap=None if bitmap is None else np.frombuffer(bitmap, np.uint8, -(-rows // 8)))
-
-
-def _map(path: str) -> pa.Buffer:
-    """Return a regular file's content, mapped read-only."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)  # a FIFO must not block
-        try:
-            status = os.fstat(descriptor)
-            if not stat.S_ISREG(status.st_mode):
-                raise TraceError(path, "no regular file", "a trace file")
-            if not status.st_size:
-                raise TraceError(path, "an empty file", "a trace file")
-            return pa.py_buffer(mmap.mmap(descriptor, status.st_size, access=mmap.ACCESS_READ))
-        finally:
-            os.close(descriptor)
-    except (OSError, ValueError, OverflowError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise TraceError(path, f"a file that cannot be opened ({reason})", "a trace file") from None

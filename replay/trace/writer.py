@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from types import TracebackType
 from typing import IO, Any, TypeAlias
@@ -15,31 +13,23 @@ import pyarrow as pa
 from numpy.typing import ArrayLike
 
 from replay.errors import InvariantError, TraceError, UnknownNameError, UsageError
-from replay.trace.batch import Array, Batch, Given, Slot
-from replay.trace.digest import Digester, digest_length, identity
+from replay.trace.atomic import AtomicArrowFile
+from replay.trace.batch import Batch, Given, Slot, simplified
+from replay.trace.digest import digest_length, identity
 from replay.trace.header import MachineDescription, Provenance, from_json, load_json, to_json
+from replay.trace.inspection import Inspection
 from replay.trace.layout import MAX_BATCH_ROWS, MAX_BATCHES, MAX_METADATA_BYTES, read_layout
 from replay.trace.metadata import FORMAT, arrow_schema, digest_json, in_schema_order
 from replay.trace.schema import COLUMNS, REQUIRED_COLUMNS, Column
-from replay.trace.validate import RowChecker, check_machine
+from replay.trace.validate import check_machine
 
-__all__ = ("BATCH_ROWS", "TraceWriter", "Values", "refuse_special", "write_trace")
+__all__ = ("BATCH_ROWS", "TraceWriter", "Values", "write_trace")
 
 BATCH_ROWS = 1 << 20
 _ZSTD_LEVEL = 3
 _NO_TRACE = "sha256:" + "0" * 64
 
 Values: TypeAlias = ArrayLike | tuple[ArrayLike, ArrayLike]
-
-
-def refuse_special(path: str) -> None:
-    """Refuse to replace what is no regular file: renaming over a device such as /dev/null would take it away.
-
-    Raises:
-        UsageError: there is something else at the path.
-    """
-    if os.path.lexists(path) and not os.path.isfile(path):
-        raise UsageError(f"{path}: cannot be written (it is there and is no regular file)")
 
 
 class TraceWriter:
@@ -85,22 +75,14 @@ class TraceWriter:
         size = self._schema.serialize().size
         if size > MAX_METADATA_BYTES:
             raise TraceError(self.path, f"a header of {size} bytes", f"at most {MAX_METADATA_BYTES}")
-        self._checker = RowChecker(machine, len(strings), self.path)
-        self._digester = Digester(self._names)
+        self._inspection = Inspection(machine, len(strings), self._names, self.path)
         self._pending: list[dict[str, Slot]] = []
         self._pending_rows = 0
         self._batches = 0
-        self._file: IO[bytes] | None = None
-        self._temporary = ""
-        self._arrow: Any = None
+        self._file = AtomicArrowFile(self.path)
 
     def __enter__(self) -> TraceWriter:
-        refuse_special(self.path)
-        folder, name = os.path.split(self.path)
-        self._temporary = os.path.join(folder, f".{name}.{secrets.token_hex(4)}.tmp")
-        with self._writing():
-            self._file = open(self._temporary, "x+b")
-            self._arrow = pa.ipc.new_file(self._file, self._schema, options=self._options)
+        self._file.open(self._schema, self._options)
         return self
 
     def __exit__(
@@ -110,7 +92,7 @@ class TraceWriter:
             if kind is None:
                 self._finish()
         finally:
-            self._discard()
+            self._file.discard()
 
     def write(self, columns: Mapping[str, Values]) -> None:
         """Append rows.
@@ -122,13 +104,13 @@ class TraceWriter:
         Raises:
             TraceError: a value that the format does not allow.
         """
-        if self._file is None:
+        if not self._file.is_open:
             raise InvariantError("TraceWriter.write outside of its with block")
         slots, rows = self._slots(columns)
         start = 0
         while start < rows:
             end = min(rows, start + self._batch_rows - self._pending_rows)
-            piece = {name: _part(slot, start, end) for name, slot in slots.items()}
+            piece = {name: slot.part(start, end) for name, slot in slots.items()}
             if end - start == self._batch_rows:
                 self._emit(piece, end - start)
             else:
@@ -171,67 +153,32 @@ class TraceWriter:
                 f"{self.path}: row {row}", f"more than {MAX_BATCHES} batches", "larger batches (batch_rows)"
             )
         full = {name: slots.get(name) or Slot(np.zeros(rows, COLUMNS[name].numpy), False) for name in self._names}
-        with self._writing():
-            self._digester.update(self._checker.check(Batch(row, rows, full)))
+        with self._file.guarded():
+            self._inspection.take(Batch(row, rows, full), 0, rows)
             arrays = [_arrow_array(slot, field.type) for slot, field in zip(full.values(), self._schema, strict=True)]
-            self._arrow.write_batch(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
+            self._file.write(pa.RecordBatch.from_arrays(arrays, schema=self._schema))
         self._batches += 1
 
     def _finish(self) -> None:
-        if self._file is None:
+        if not self._file.is_open:
             raise InvariantError(f"{self.path}: an error of write was ignored; nothing is written")
         self._flush()
-        with self._writing():
-            arrow, self._arrow = self._arrow, None  # closing it twice would write a second footer
-            arrow.close()
-            self._patch(self._file)
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            os.replace(self._temporary, self.path)
-            self._temporary = ""
-            _sync_folder(os.path.dirname(self.path) or ".")
+        self._file.finish(self._patch)
 
-    def _patch(self, file: IO[bytes]) -> None:
+    def _patch(self, file: IO[bytes], name: str) -> None:
         """Put the digest where the placeholder is: once in the schema message, once in the footer."""
-        columns = self._digester.hexdigests()
+        columns = self._inspection.hexdigests()
         self.digest = identity(self._header, self.rows, columns)
         final = digest_json(self.rows, columns, self.digest)
         assert len(final) == len(self._placeholder)
-        file.flush()
-        content = pa.memory_map(self._temporary).read_buffer()
-        layout = read_layout(memoryview(content), self._temporary)
+        content = pa.memory_map(name).read_buffer()
+        layout = read_layout(memoryview(content), name)
         for start, end in (layout.schema, layout.footer):
             region = content[start:end].to_pybytes()
             if region.count(self._placeholder) != 1:
-                raise InvariantError(f"{self._temporary}: found {region.count(self._placeholder)} digests; needed 1")
+                raise InvariantError(f"{name}: found {region.count(self._placeholder)} digests; needed 1")
             file.seek(start + region.index(self._placeholder))
             file.write(final)
-
-    def _discard(self) -> None:
-        """Close the file and remove what did not become the trace."""
-        arrow, file, self._arrow, self._file = self._arrow, self._file, None, None
-        if arrow is not None:
-            with suppress(pa.lib.ArrowException, OSError, ValueError):
-                arrow.close()
-        if file is not None:
-            with suppress(OSError):
-                file.close()
-        if self._temporary:
-            with suppress(OSError):
-                os.unlink(self._temporary)
-            self._temporary = ""
-
-    @contextmanager
-    def _writing(self) -> Iterator[None]:
-        """After an error in here the file is gone, and can be neither continued nor finished."""
-        try:
-            yield
-        except OSError as error:
-            self._discard()
-            raise UsageError(f"{self.path}: cannot be written ({error.strerror or error})") from error
-        except BaseException:
-            self._discard()
-            raise
 
 
 def write_trace(
@@ -325,13 +272,6 @@ def _slot(column: Column, given: Values, where: str, row: int) -> Slot:
     return Slot(np.ascontiguousarray(array), flags)
 
 
-def _part(slot: Slot, start: int, end: int) -> Slot:
-    if isinstance(slot.given, bool):
-        return Slot(slot.values[start:end], slot.given)
-    mask = slot.given[start:end]
-    return Slot(slot.values[start:end], _simplified(mask))
-
-
 def _copy(slot: Slot) -> Slot:
     return Slot(slot.values.copy(), slot.given if isinstance(slot.given, bool) else slot.given.copy())
 
@@ -339,19 +279,12 @@ def _copy(slot: Slot) -> Slot:
 def _join(name: str, pieces: Sequence[Mapping[str, Slot]]) -> Slot:
     """Concatenate the pieces of one column; a piece without it is null."""
     dtype = COLUMNS[name].numpy
-    values: list[Array] = []
-    masks: list[Array] = []
-    for piece in pieces:
-        rows = len(piece["time"].values)
-        slot = piece.get(name) or Slot(np.zeros(rows, dtype), False)
-        values.append(slot.values)
-        masks.append(np.full(rows, slot.given) if isinstance(slot.given, bool) else slot.given)
-    return Slot(np.concatenate(values), _simplified(np.concatenate(masks)))
-
-
-def _simplified(mask: Array) -> Given:
-    """Return True or False for a mask that says so for every row."""
-    return True if mask.all() else mask if mask.any() else False
+    slots = [piece.get(name) or Slot(np.zeros(len(piece["time"].values), dtype), False) for piece in pieces]
+    values = np.concatenate([slot.values for slot in slots])
+    if all(slot.given is True for slot in slots):
+        return Slot(values)
+    masks = [np.full(len(s.values), s.given) if isinstance(s.given, bool) else s.given for s in slots]
+    return Slot(values, simplified(np.concatenate(masks)))
 
 
 def _arrow_array(slot: Slot, kind: pa.DataType) -> pa.Array:
@@ -361,11 +294,3 @@ def _arrow_array(slot: Slot, kind: pa.DataType) -> pa.Array:
         mask = np.zeros(rows, np.bool_) if slot.given is False else slot.given
         bitmap = pa.py_buffer(np.packbits(mask, bitorder="little"))
     return pa.Array.from_buffers(kind, rows, [bitmap, pa.py_buffer(slot.values)])
-
-
-def _sync_folder(path: str) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

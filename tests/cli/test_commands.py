@@ -297,3 +297,17 @@ def test_numbers_in_json_are_json(replay, small: Path) -> None:
         text = replay(*arguments, "--json").out
         assert text.endswith("}\n")
         json.loads(text, parse_constant=pytest.fail)
+
+
+def test_examples_in_help_can_be_copied(replay) -> None:
+    """A long example is one line, whatever the width; marks for a richer terminal do not show."""
+    out = replay("run", "--help").out
+    line = "replay run traces/recorded/6.1.192-s2a-pmem-collision.arrow --profile v5.11 --profile v5.12"
+    assert f"    {line}" in out.splitlines()
+    assert "[bold]" not in out
+
+
+def test_the_list_of_commands_says_all_of_their_first_sentence(replay) -> None:
+    words = " ".join(replay("--help").out.split())
+    assert "Read traces completely and check everything: structure, digests, order, ranges, geometry." in words
+    assert "..." not in words.replace("[ARGS]...", "")
