@@ -17,7 +17,7 @@ from benchmarks.peers import memory as m
 from benchmarks.peers.case import Case
 from benchmarks.peers.memory import Memory
 from benchmarks.peers.peer import Pass, Unavailable
-from benchmarks.peers.verdicts import NR_VERDICTS, POISONED, WALK, Counts, c_enum, counts_of, number
+from benchmarks.peers.verdicts import NR_VERDICTS, POISONED, Counts, c_enum, counts_of
 from replay.machine.geometry import Geometry
 from replay.trace.poison import MfFlag
 from replay.trace.schema import EventKind, SectionFlags
@@ -66,7 +66,6 @@ def _header(geometry: Geometry) -> str:
         "SECTION_TAINT": int(SectionFlags.TAINT_ZONE_DEVICE),
         "MF_SW_SIMULATED": int(MfFlag.SW_SIMULATED),
         "NR_VERDICTS": NR_VERDICTS,
-        "NR_WALK_VERDICTS": number(WALK, "tainted-page") + 1,
         **{name: getattr(m, name) for name in m.__all__ if name.isupper()},
         **{f"KIND_{kind.name}": int(kind) for kind in EventKind},
     }

@@ -37,6 +37,7 @@ PAGE_BUDDY, PAGE_KERNEL, PAGE_FILE, PAGE_ANON = 1, 2, 3, 4  # 0: not described
 PAGE_POISONED = 0x80
 MAX_PAGEMAPS = 16
 _PAGES_HELD = 1 << 26
+_OPEN_END = 1 << 62  # more than any pfn, and a signed number too
 _ALL = np.uint64((1 << 64) - 1)
 
 U8 = NDArray[np.uint8]
@@ -156,7 +157,7 @@ class StateRanges:
 
     Attributes:
         start: first pfn, ascending from 0, uint64.
-        end: pfn after the last; 2**63 for the last range.
+        end: pfn after the last; 2**62 for the last range.
         check: number of the deciding check, uint8.
     """
 
@@ -177,4 +178,4 @@ def state_ranges(memory: Memory) -> StateRanges:
     check = walk(memory, cuts)
     first = np.append(True, check[1:] != check[:-1])
     start = cuts[first]
-    return StateRanges(start, np.append(start[1:], np.uint64(1 << 63)), check[first])
+    return StateRanges(start, np.append(start[1:], np.uint64(_OPEN_END)), check[first])

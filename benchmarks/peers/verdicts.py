@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 
 from replay.engine.tally import Tally
+from replay.kernel.memory_failure import MEMORY_FAILURE
+from replay.kernel.unpoison import UNPOISON_MEMORY
 
-__all__ = ("NR_VERDICTS", "POISONED", "WALK", "Counts", "c_enum", "counts_of", "counts_of_tally", "number", "page_or_null")
+__all__ = ("NR_VERDICTS", "POISONED", "WALK", "Counts", "c_enum", "coarse", "counts_of", "counts_of_tally", "number", "rule_number")
 
 Counts = Counter[tuple[str, str]]  # (kernel function, deciding check) -> calls; a run counts each of its pfns
 
@@ -39,6 +42,15 @@ _NUMBERS = {verdict: n for n, verdict in enumerate(_VERDICTS)}
 NR_VERDICTS = len(_VERDICTS)
 
 
+def rule_number(rule: str) -> str:
+    """Return a rule's name in the documents without the letter of one of its cases: R90 for R90a."""
+    return re.sub(r"(?<=\d)[a-z]$", "", rule)
+
+
+# The engine has a check for each case of a rule: "R90a" and "R90e" are both rule R90 of docs/semantics/poison.md.
+_RULES = {(f.name, c.id): rule_number(c.rule) for f in (MEMORY_FAILURE, UNPOISON_MEMORY) for c in f.checks}
+
+
 def number(function: str, check: str) -> int:
     """Return the number by which peers call a verdict."""
     return _NUMBERS[function, check]
@@ -65,10 +77,11 @@ def counts_of_tally(tally: Tally) -> Counts:
     return counts
 
 
-def page_or_null(counts: Counts) -> Counts:
-    """Return the same counts with a walk's answers no finer than page or NULL."""
-    coarse: Counts = Counter()
+def coarse(counts: Counts) -> Counts:
+    """Return the same counts no finer than the scalar reference tells: page or NULL, and the documents' poison rules."""
+    result: Counts = Counter()
     for (function, check), n in counts.items():
-        answer = "page" if check in {*PAGE_CHECKS, "page"} else "NULL"
-        coarse[function, answer if function == WALK else check] += n
-    return coarse
+        if function == WALK:
+            check = "page" if check in PAGE_CHECKS else "NULL"
+        result[function, _RULES.get((function, check), check)] += n
+    return result

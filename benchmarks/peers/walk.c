@@ -20,6 +20,8 @@ struct memory {
 
 enum { PAGEMAPS, LATCHED, POISONED };
 
+#define likely(x) __builtin_expect(!!(x), 1)
+#define unlikely(x) __builtin_expect(!!(x), 0)
 #define PAGES_PER_SECTION (1ull << SECTION_SHIFT)
 #define ALL_SUBSECTIONS (~0ull)
 
@@ -40,23 +42,29 @@ static int find_pagemap(const struct memory *m, uint64_t pfn)
 	return low < m->scalars[PAGEMAPS] && m->pagemap_start[low] <= pfn ? low : -1;
 }
 
-static inline enum verdict lookup(const struct memory *m, uint64_t pfn)
+/* Takes two of the arrays by themselves: loops keep them in registers, whatever they write to. */
+static inline enum verdict lookup_in(const uint8_t *all_flags, const uint64_t *map, const struct memory *m, uint64_t pfn)
 {
 	uint64_t section = pfn >> SECTION_SHIFT;
 	uint8_t flags;
 
-	if (section >= NR_SECTIONS)
+	if (unlikely(section >= NR_SECTIONS))
 		return PFN_TO_ONLINE_PAGE_SECTION_NUMBER;
-	flags = m->flags[section];
-	if (!(flags & SECTION_PRESENT))
+	flags = all_flags[section];
+	if (unlikely(!(flags & SECTION_PRESENT)))
 		return PFN_TO_ONLINE_PAGE_SECTION_PRESENT;
-	if (!(flags & SECTION_ONLINE))
+	if (unlikely(!(flags & SECTION_ONLINE)))
 		return PFN_TO_ONLINE_PAGE_SECTION_ONLINE;
-	if (!(m->map[section] >> (pfn >> SUBSECTION_SHIFT & 63) & 1))
+	if (unlikely(!(map[section] >> (pfn >> SUBSECTION_SHIFT & 63) & 1)))
 		return PFN_TO_ONLINE_PAGE_SUBSECTION;
-	if (!(flags & SECTION_TAINT))
+	if (likely(!(flags & SECTION_TAINT)))
 		return PFN_TO_ONLINE_PAGE_UNTAINTED;
 	return find_pagemap(m, pfn) >= 0 ? PFN_TO_ONLINE_PAGE_PAGEMAP : PFN_TO_ONLINE_PAGE_TAINTED_PAGE;
+}
+
+static inline enum verdict lookup(const struct memory *m, uint64_t pfn)
+{
+	return lookup_in(m->flags, m->map, m, pfn);
 }
 
 static inline int is_page(enum verdict verdict)
@@ -73,37 +81,45 @@ static int pfn_valid(const struct memory *m, uint64_t pfn)
 	return m->flags[section] & SECTION_EARLY || m->map[section] >> (pfn >> SUBSECTION_SHIFT & 63) & 1;
 }
 
-/* Single lookups: a verdict per pfn, and how often each occurred. */
+/* Single lookups: a verdict per pfn, and how often each occurred; the usual one is counted in a register. */
 void walk_singles(const struct memory *m, const uint64_t *restrict pfn, uint64_t rows, uint8_t *restrict out,
 		  uint64_t *counts)
 {
-	enum { PART = 4096, WAYS = 4 };
+	const uint8_t *flags = m->flags;
+	const uint64_t *map = m->map;
+	uint64_t usual = 0;
 
-	for (uint64_t done = 0; done < rows; done += PART) {
-		uint64_t n = rows - done < PART ? rows - done : PART;
-		uint32_t ways[WAYS][NR_VERDICTS] = { 0 };
+	for (uint64_t i = 0; i < rows; i++) {
+		enum verdict verdict = lookup_in(flags, map, m, pfn[i]);
 
-		for (uint64_t i = 0; i < n; i++)
-			out[done + i] = lookup(m, pfn[done + i]);
-		/* Counted in several arrays, so that an increment need not wait for the one before it. */
-		for (uint64_t i = 0; i < n; i++)
-			ways[i % WAYS][out[done + i]]++;
-		for (int v = 0; v < NR_VERDICTS; v++)
-			for (int way = 0; way < WAYS; way++)
-				counts[v] += ways[way][v];
+		out[i] = verdict;
+		if (likely(verdict == PFN_TO_ONLINE_PAGE_UNTAINTED))
+			usual++;
+		else
+			counts[verdict]++;
 	}
+	counts[PFN_TO_ONLINE_PAGE_UNTAINTED] += usual;
 }
 
 /* A run, page after page; returns how many pages it found. */
 static inline uint64_t run_by_page(const struct memory *m, uint64_t start, uint64_t end, uint64_t *counts)
 {
-	uint64_t here[NR_WALK_VERDICTS] = { 0 };
+	const uint8_t *flags = m->flags;
+	const uint64_t *map = m->map;
+	uint64_t usual = 0, tainted = 0;
 
-	for (uint64_t pfn = start; pfn < end; pfn++)
-		here[lookup(m, pfn)]++;
-	for (int v = 0; v < NR_WALK_VERDICTS; v++)
-		counts[v] += here[v];
-	return here[PFN_TO_ONLINE_PAGE_UNTAINTED] + here[PFN_TO_ONLINE_PAGE_TAINTED_PAGE];
+	for (uint64_t pfn = start; pfn < end; pfn++) {
+		enum verdict verdict = lookup_in(flags, map, m, pfn);
+
+		if (likely(verdict == PFN_TO_ONLINE_PAGE_UNTAINTED)) {
+			usual++;
+		} else {
+			counts[verdict]++;
+			tainted += verdict == PFN_TO_ONLINE_PAGE_TAINTED_PAGE;
+		}
+	}
+	counts[PFN_TO_ONLINE_PAGE_UNTAINTED] += usual;
+	return usual + tainted;
 }
 
 /* A run, section after section: only a section that is not the same all over is walked page by page. */
