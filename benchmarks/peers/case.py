@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 
 import numpy as np
@@ -33,6 +33,7 @@ class Start:
         profile: the kernel.
         memory: the memory after the rows in front.
         chunk_rows: rows of a batch.
+        used: engines by who uses them, for rows that leave them as they were (the largest memory takes seconds to set up).
     """
 
     workload: Workload
@@ -40,6 +41,7 @@ class Start:
     profile: Profile
     memory: Memory
     chunk_rows: int
+    used: dict[str, Replayer] = field(default_factory=dict)
 
     @classmethod
     def of(cls, workload: Workload, *, chunk_rows: int = CHUNK_ROWS) -> Start:
@@ -49,10 +51,19 @@ class Start:
         replayer.feed(setup)
         return cls(workload, setup, kernel, Memory.of(replayer.machine, setup), chunk_rows)
 
-    def replayer(self, **options: object) -> Replayer:
-        """Return an engine that has seen the rows in front."""
+    def of_another(self, workload: Workload) -> Start:
+        """Return the start of a workload; this one with its engines if both start from the same memory."""
+        same = (workload.machine, workload.prologue) == (self.workload.machine, self.workload.prologue)
+        return replace(self, workload=workload) if same else Start.of(workload, chunk_rows=self.chunk_rows)
+
+    def replayer(self, user: str, *, fresh: bool, **options: object) -> Replayer:
+        """Return an engine that has seen the rows in front; a ``fresh`` one has seen no others."""
+        if not fresh and user in self.used:
+            return self.used[user]
         replayer = Replayer(self.workload.machine, self.profile, **options)  # type: ignore[arg-type]
         replayer.feed(self.setup)
+        if not fresh:
+            self.used[user] = replayer
         return replayer
 
     def case(self, rows: int) -> Case:
@@ -107,7 +118,7 @@ class Case:
     @cached_property
     def expected(self) -> Counts:
         """What the engine says, rows in front not counted."""
-        replayer = self.start.replayer()
+        replayer = self.start.replayer("expected", fresh=not self.only_asks)
         before = counts_of_tally(replayer.tally)
         for batch in self.batches:
             replayer.feed(batch)

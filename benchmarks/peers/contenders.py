@@ -59,7 +59,8 @@ _AT_MOST = {
     | {"mixed-1": 200_000, "mixed-10": 20_000},
     "polars": {"random": 2_000_000, "sequential": 2_000_000, "runs-1e3": 200_000, "runs-1e6": 10_000, "runs-1e9": 100},
     "duckdb": {"random": 2_000_000, "sequential": 2_000_000, "runs-1e3": 200_000, "runs-1e6": 10_000, "runs-1e9": 100},
-    "scalar": {"runs-1e3": 3, "storm": 50, "hot": 50, "production": 50} | dict.fromkeys(("mixed-10", "pagemaps"), 1_000),
+    "scalar": {"runs-1e3": 3, "storm": 50, "hot": 50, "production": 50}
+    | dict.fromkeys(("mixed-10", "pagemaps"), 1_000),
 }
 _SCALAR = 2_000
 

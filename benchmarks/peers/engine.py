@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import inspect
 
-from benchmarks.peers.case import Case, Start
+from benchmarks.peers.case import Case
 from benchmarks.peers.peer import Pass, Unavailable
 from benchmarks.peers.verdicts import Counts, counts_of_tally
 from replay.engine.replay import Replayer
@@ -25,7 +25,6 @@ class Engine:
         self.name = "engine-rows" if keep else "engine"
         self.about = "replay's engine, an outcome for every row" if keep else "replay's engine, counts only"
         self._options: dict[str, object] = {"keep": True} if keep else {}
-        self._ready: tuple[Start, Replayer] | None = None
 
     def refuses(self, workload: str) -> str | None:
         """Refuse nothing."""
@@ -34,11 +33,7 @@ class Engine:
 
     def prepare(self, case: Case) -> Pass:
         """Return a pass: of a fresh engine, or of one that has been used if the rows leave it as it was."""
-        if not case.only_asks:
-            return _EnginePass(case, case.start.replayer(**self._options))
-        if self._ready is None or self._ready[0] is not case.start:
-            self._ready = case.start, case.start.replayer(**self._options)
-        return _EnginePass(case, self._ready[1])
+        return _EnginePass(case, case.start.replayer(self.name, fresh=not case.only_asks, **self._options))
 
 
 class EngineThreads(Engine):

@@ -1,7 +1,8 @@
 """The peers that join rows to ranges of pfns with the same verdict: polars and DuckDB.
 
-The ranges are worked out before the clock starts. Single lookups are as-of joins, runs are joins on overlap. Ranges change with
-every transition, so workloads with transitions are refused: each stretch between two of them would be a join of its own.
+The ranges are worked out before the clock starts. Single lookups are as-of joins, runs are joins on overlap. Ranges
+change with every transition, so workloads with transitions are refused: each stretch between two of them would be a join of
+its own.
 """
 
 from __future__ import annotations
@@ -60,9 +61,7 @@ class _PolarsPass:
             self._query = joined.group_by("check").agg(pl.len().alias("n"))
         else:
             rows = pl.DataFrame({"pfn": pfn, "end": pfn + case.joined("nr_pages")})
-            joined = rows.lazy().join_where(
-                verdicts, pl.col("first") < pl.col("end"), pl.col("last") > pl.col("pfn")
-            )
+            joined = rows.lazy().join_where(verdicts, pl.col("first") < pl.col("end"), pl.col("last") > pl.col("pfn"))
             low, high = pl.max_horizontal("pfn", "first"), pl.min_horizontal("end", "last")
             self._query = joined.group_by("check").agg((high - low).sum().alias("n"))
 
@@ -106,7 +105,7 @@ class DuckDb:
 class _DuckDbPass:
     seconds = None
 
-    def __init__(self, case: Case, duckdb: Any) -> None:  # noqa: ANN401 - a module
+    def __init__(self, case: Case, duckdb: Any) -> None:
         self._connection = duckdb.connect()
         self._connection.execute("SET threads = 1")
         ranges = state_ranges(case.start.memory)

@@ -94,15 +94,15 @@ class Memory:
         blocks = np.zeros(g.max_pfns // g.pages_per_block, np.uint8)
         for block, online in machine.blocks.items():
             blocks[block] = BLOCK_ONLINE if online else BLOCK_OFFLINE
-        mapped = sorted((p.ranges[0], p.data_spans()[0][0], p.id) for p in machine.pagemaps.by_id.values() if not p.gone)
+        mapped = sorted(
+            (p.ranges[0], p.data_spans()[0][0], p.id) for p in machine.pagemaps.by_id.values() if not p.gone
+        )
         if any(len(p.ranges) > 1 for p in machine.pagemaps.by_id.values()) or len(mapped) >= MAX_PAGEMAPS:
             raise ValueError(f"the peers hold pagemaps of one range, fewer than {MAX_PAGEMAPS}")
         pagemaps = np.zeros((4, MAX_PAGEMAPS), np.uint64)
         for at, ((start, end), data, number) in enumerate(mapped):
             pagemaps[:, at] = start, end, data, number
-        return cls(
-            g, flags, maps, blocks, *pagemaps, _pages(setup, g), np.array([len(mapped), 0, 0], np.int64)
-        )
+        return cls(g, flags, maps, blocks, *pagemaps, _pages(setup, g), np.array([len(mapped), 0, 0], np.int64))
 
 
 def _pages(setup: Batch, geometry: Geometry) -> U8:

@@ -226,9 +226,7 @@ def _map(
 
 
 @njit
-def _unmap(
-    flags: NDArray[Any], maps: NDArray[Any], pagemaps: NDArray[Any], scalars: NDArray[Any], number_: int
-) -> int:
+def _unmap(flags: NDArray[Any], maps: NDArray[Any], pagemaps: NDArray[Any], scalars: NDArray[Any], number_: int) -> int:
     count, at = scalars[0], 0
     while at < count and pagemaps[3, at] != number_:
         at += 1
@@ -283,7 +281,12 @@ def _memory_failure(
 
 @njit
 def _unpoison_memory(
-    flags: NDArray[Any], maps: NDArray[Any], pagemaps: NDArray[Any], scalars: NDArray[Any], pages: NDArray[Any], pfn: int
+    flags: NDArray[Any],
+    maps: NDArray[Any],
+    pagemaps: NDArray[Any],
+    scalars: NDArray[Any],
+    pages: NDArray[Any],
+    pfn: int,
 ) -> int:
     verdict = _lookup(flags, maps, pagemaps, scalars, pfn)
     if verdict not in (_USUAL, _TAINTED):

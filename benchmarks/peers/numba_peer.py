@@ -59,9 +59,7 @@ class _NumbaPass:
             self._loop = loop.walk_singles
             out: NDArray[Any] = np.ones(largest, np.uint8)
             for c in case.columns:
-                self._calls.append(
-                    (memory.flags, memory.map, pagemaps, memory.scalars, c["pfn"], out, self._counts)
-                )
+                self._calls.append((memory.flags, memory.map, pagemaps, memory.scalars, c["pfn"], out, self._counts))
             return
         self._loop = loop.events
         out = np.ones(largest, np.uint64)

@@ -17,6 +17,7 @@ from replay.trace.schema import POISON_CALLS, EventKind
 
 __all__ = ("Scalar",)
 
+
 class Scalar:
     """replay/scalar."""
 

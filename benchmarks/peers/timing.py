@@ -46,8 +46,8 @@ class Measured:
         peer: its name.
         rows: rows of a pass.
         pages: pfns looked up in a pass.
-        weight: rows of the whole workload that a pass stands for; differs from ``rows`` for a contender that goes page by page
-            over rows whose runs are longer or shorter than those of the whole.
+        weight: rows of the whole workload that a pass stands for; differs from ``rows`` for a contender that goes page by
+            page over rows whose runs are longer or shorter than those of the whole.
         seconds: one for each round.
     """
 
@@ -118,7 +118,9 @@ def measure(
         reason = PEERS[name].refuses(workload)
         if reason is None:
             count = rows_of(name, workload, rows)
-            case = cases.setdefault(count, start.case(count)) if count not in cases else cases[count]
+            if count not in cases:
+                cases[count] = start.case(count)
+            case = cases[count]
             tell(f"{workload}: {name} warms up over {count:,} rows")
             try:
                 _check(PEERS[name], case, _timed(PEERS[name], case)[1])

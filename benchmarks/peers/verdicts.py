@@ -10,7 +10,18 @@ from replay.engine.tally import Tally
 from replay.kernel.memory_failure import MEMORY_FAILURE
 from replay.kernel.unpoison import UNPOISON_MEMORY
 
-__all__ = ("NR_VERDICTS", "POISONED", "WALK", "Counts", "c_enum", "coarse", "counts_of", "counts_of_tally", "number", "rule_number")
+__all__ = (
+    "NR_VERDICTS",
+    "POISONED",
+    "WALK",
+    "Counts",
+    "c_enum",
+    "coarse",
+    "counts_of",
+    "counts_of_tally",
+    "number",
+    "rule_number",
+)
 
 Counts = Counter[tuple[str, str]]  # (kernel function, deciding check) -> calls; a run counts each of its pfns
 
@@ -81,7 +92,6 @@ def coarse(counts: Counts) -> Counts:
     """Return the same counts no finer than the scalar reference tells: page or NULL, and the documents' poison rules."""
     result: Counts = Counter()
     for (function, check), n in counts.items():
-        if function == WALK:
-            check = "page" if check in PAGE_CHECKS else "NULL"
-        result[function, _RULES.get((function, check), check)] += n
+        answer = "page" if check in PAGE_CHECKS else "NULL"
+        result[function, answer if function == WALK else _RULES.get((function, check), check)] += n
     return result
