@@ -16,7 +16,7 @@ from benchmarks.peers.documents import MissingMarkerError, put, tables
 from benchmarks.peers.memory import state_ranges, walk
 from benchmarks.peers.peer import Unavailable
 from benchmarks.peers.report import duration, times
-from benchmarks.peers.scaling import Scale
+from benchmarks.peers.scaling import Scale, scale
 from benchmarks.peers.timing import Disagreement, Measured, Result, measure, ratio
 from benchmarks.peers.verdicts import POISONED, WALK, coarse, counts_of, number, rule_number
 from benchmarks.workloads import WORKLOADS
@@ -239,6 +239,15 @@ def test_the_document_has_a_place_for_every_table():
     assert all(f"`{name}`" in text for name in (*PEERS, *WORKLOADS)), (
         "the document explains every contender and workload"
     )
+
+
+@pytest.mark.slow
+def test_memory_is_measured_in_a_process_of_its_own():
+    ballast = np.ones(1 << 25, np.uint64)  # 256 MiB: a child's figure from getrusage would include it
+    found = scale(1000)
+    assert found.rows == 1000
+    assert found.ns_per_row > 0
+    assert 1 << 24 < found.before_bytes <= found.peak_bytes < ballast.nbytes
 
 
 def test_the_command_prints_and_writes(tmp_path, capsys):
