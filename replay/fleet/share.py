@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.engine.gather import CHUNK
 from replay.engine.tally import SLOW_PATH, Tally
 from replay.kernel.registry import FUNCTIONS
 from replay.trace.batch import Batch
@@ -37,13 +38,16 @@ _FIRST = (
 _COUNTED_BY_ALL = frozenset(FUNCTIONS[kind].name for kind in SHARED) | {SLOW_PATH}
 
 
-def _table(kinds: tuple[EventKind, ...]) -> NDArray[np.bool_]:
-    table = np.zeros(256, np.bool_)
-    table[list(kinds)] = True
+def _shown_as(first: bool) -> NDArray[np.uint8]:
+    """Return what each kind is shown as: at ``kind`` where its pfn is the share's own, at ``256 + kind`` where not."""
+    table = np.tile(np.arange(256, dtype=np.uint8), 2)
+    table[256 + np.array(SHARED)] = EventKind.MARK
+    if not first:
+        table[np.add.outer((0, 256), _FIRST)] = EventKind.MARK
     return table
 
 
-_IS_SHARED, _IS_FIRST = _table(SHARED), _table(_FIRST)
+_SHOWN_AS = (_shown_as(first=True), _shown_as(first=False))
 
 
 @dataclass(frozen=True)
@@ -65,12 +69,17 @@ class Share:
 
         Row numbers stay as they are. No run may cross a border: its first pfn stands for it.
         """
-        kinds = np.asarray(batch.column("kind"), np.uint8)
-        outside = batch.column("pfn") - np.uint64(self.first) > np.uint64(self.last - self.first)  # wraps below first
-        hidden = outside & _IS_SHARED[kinds]
-        if self.number:
-            hidden |= _IS_FIRST[kinds]
-        return batch.replaced("kind", np.where(hidden, np.uint8(EventKind.MARK), kinds)) if hidden.any() else batch
+        kinds, pfns = np.asarray(batch.column("kind"), np.uint8), np.asarray(batch.column("pfn"), np.uint64)
+        first, span = np.uint64(self.first), np.uint64(self.last - self.first)
+        shown = np.empty_like(kinds)
+        table = _SHOWN_AS[min(self.number, 1)]
+        for offset in range(0, kinds.size, CHUNK):  # temporaries stay in the cache, and nothing branches
+            part = slice(offset, offset + CHUNK)
+            at = (pfns[part] - first > span).astype(np.uint16)  # outside; wraps below first
+            at <<= 8
+            at |= kinds[part]
+            np.take(table, at, out=shown[part], mode="wrap")
+        return batch.replaced("kind", shown)
 
     def keep_own(self, tally: Tally) -> None:
         """Take out of the share's tally what the first share counts too."""
