@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import multiprocessing
 from collections.abc import Iterable
+from multiprocessing.process import BaseProcess
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,11 @@ import replay
 from replay.errors import InputError
 from replay.trace.schema import EventKind
 from tests.trace.build import MACHINE, PROVENANCE, lookup, write
+
+
+def alive() -> list[BaseProcess]:
+    """Worker processes of the runner; a Dask cluster on this machine has some of its own."""
+    return [child for child in multiprocessing.active_children() if child.name == "replay worker"]
 
 
 def plain(results: Iterable[replay.Run | InputError]) -> list[Any]:

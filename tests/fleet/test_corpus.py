@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import shutil
 from pathlib import Path
 from typing import Any
@@ -13,7 +12,7 @@ import pytest
 
 import replay
 from replay.errors import InputError, UsageError
-from tests.fleet.conftest import plain
+from tests.fleet.conftest import alive, plain
 
 
 def test_two_workers_give_what_one_gives(fleet: list[Path], sequential: list[Any]) -> None:
@@ -34,7 +33,7 @@ def test_a_worker_killed_in_the_middle_changes_nothing(fleet: list[Path], sequen
 
     def kill_one(done: int, _total: int) -> None:
         if done >= 2000 and not killed:
-            child = multiprocessing.active_children()[0]
+            child = alive()[0]
             child.kill()
             killed.append(child)
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import multiprocessing
 import os
 import signal
 import time
@@ -13,6 +12,7 @@ import pytest
 from replay.errors import InputError, InvariantError, TraceError, UnknownNameError, UsageError, WorkerError
 from replay.fleet.tasks import TRIES, cores, run_tasks
 from tests.fleet import tasks
+from tests.fleet.conftest import alive
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -22,7 +22,7 @@ def test_answers_come_in_the_order_asked(workers: int) -> None:
     assert list(answers) == [0, 2, 4, 6, 8, 10]
     assert told == sorted(told)
     assert told[-1] == (6000, 6000)
-    assert multiprocessing.active_children() == []
+    assert alive() == []
 
 
 @pytest.mark.parametrize("workers", [1, 2])
@@ -42,7 +42,7 @@ def test_any_other_error_is_raised_in_its_turn(workers: int, number: int, kind: 
     assert next(answers) == 4
     with pytest.raises(kind) as raised:
         next(answers)
-    assert multiprocessing.active_children() == []
+    assert alive() == []
     if workers > 1:
         assert "in picky" in "".join(raised.value.__notes__)
 
@@ -70,7 +70,7 @@ def test_what_cannot_be_sent_says_so() -> None:
 def test_a_function_that_workers_cannot_have() -> None:
     with pytest.raises(Exception, match="pickle"):
         list(run_tasks(lambda number, tell: number, [1, 2], workers=2))
-    assert multiprocessing.active_children() == []
+    assert alive() == []
 
 
 def test_workers_end_at_once_when_nobody_wants_answers() -> None:
@@ -81,7 +81,7 @@ def test_workers_end_at_once_when_nobody_wants_answers() -> None:
     started = time.monotonic()
     answers.close()  # type: ignore[attr-defined]
     assert time.monotonic() - started < 60
-    assert multiprocessing.active_children() == []
+    assert alive() == []
 
 
 def test_ctrl_c_is_the_business_of_the_parent() -> None:
@@ -89,7 +89,7 @@ def test_ctrl_c_is_the_business_of_the_parent() -> None:
 
     def interrupt(done: int, _total: int) -> None:
         if done == 1000:
-            for child in multiprocessing.active_children():
+            for child in alive():
                 os.kill(child.pid or 0, signal.SIGINT)
 
     answers = list(run_tasks(tasks.double, range(6), workers=2, progress=interrupt))
