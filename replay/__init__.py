@@ -14,6 +14,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from replay.errors import ReplayError as ReplayError
+    from replay.fleet.corpus import Corpus as Corpus
+    from replay.fleet.corpus import find_traces as find_traces
+    from replay.fleet.corpus import run_many as run_many
+    from replay.fleet.shards import run_sharded as run_sharded
     from replay.kernel.features import FEATURES as FEATURES
     from replay.kernel.profiles import PRESETS as PRESETS
     from replay.kernel.profiles import Profile as Profile
@@ -29,6 +33,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 _HOME = {
+    "Corpus": "replay.fleet.corpus",
     "FEATURES": "replay.kernel.features",
     "MachineDescription": "replay.trace.header",
     "PRESETS": "replay.kernel.profiles",
@@ -38,14 +43,18 @@ _HOME = {
     "Run": "replay.session",
     "TraceFile": "replay.trace.reader",
     "TraceWriter": "replay.trace.writer",
+    "find_traces": "replay.fleet.corpus",
     "profile": "replay.kernel.profiles",
     "run": "replay.session",
+    "run_many": "replay.fleet.corpus",
+    "run_sharded": "replay.fleet.shards",
     "write_trace": "replay.trace.writer",
 }
 
 __all__ = (
     "FEATURES",
     "PRESETS",
+    "Corpus",
     "MachineDescription",
     "Profile",
     "Provenance",
@@ -53,8 +62,11 @@ __all__ = (
     "Run",
     "TraceFile",
     "TraceWriter",
+    "find_traces",
     "profile",
     "run",
+    "run_many",
+    "run_sharded",
     "write_trace",
 )
 

@@ -7,7 +7,7 @@ Exit codes: 0 fine, 1 verdicts differ or a regression was found, 2 usage, 3 bad 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 __all__ = (
     "InputError",
@@ -16,6 +16,7 @@ __all__ = (
     "TraceError",
     "UnknownNameError",
     "UsageError",
+    "WorkerError",
     "did_you_mean",
 )
 
@@ -24,6 +25,16 @@ class ReplayError(Exception):
     """Root of all errors of this package; ``exit_code`` is what the command line returns for it."""
 
     exit_code = 4
+
+    def __reduce__(self) -> tuple[Callable[..., ReplayError], tuple[object, ...], dict[str, object]]:
+        """Survive the way between processes, where the arguments of the constructor are no longer known."""
+        return _again, (type(self), self.args), self.__dict__
+
+
+def _again(kind: type[ReplayError], args: tuple[object, ...]) -> ReplayError:
+    error = kind.__new__(kind)
+    error.args = args
+    return error
 
 
 class UsageError(ReplayError):
@@ -61,6 +72,10 @@ class InputError(ReplayError):
 
 class TraceError(InputError):
     """A trace file that is damaged, or whose content contradicts the format."""
+
+
+class WorkerError(InputError):
+    """A task that was given up because each worker that took it was lost: a failure of that task's trace."""
 
 
 class InvariantError(ReplayError):

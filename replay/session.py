@@ -7,7 +7,7 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
 from replay import __version__
 from replay.engine.poison_call import Decided
@@ -19,9 +19,11 @@ from replay.kernel.registry import CHECK_NAMES
 from replay.trace.outcome_file import OutcomeWriter
 from replay.trace.reader import TraceFile
 
-__all__ = ("ENGINES", "Run", "run")
+__all__ = ("ENGINES", "CallLog", "Run", "run")
 
 ENGINES = ("vector", "scalar")
+
+CallLog: TypeAlias = Callable[[Profile, Sequence[str], Decided], None]
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,7 @@ def run(
     outcomes: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
     open_loop: bool = False,
-    log: Callable[[Decided, Sequence[str]], None] | None = None,
+    log: CallLog | None = None,
 ) -> Run:
     """Replay a trace through one kernel.
 
@@ -112,7 +114,7 @@ def run(
         outcomes: write the outcome of every row to this Arrow file.
         progress: is told (rows done, rows in all).
         open_loop: tasks do not die of signals; mappings change by the trace only (vector engine only).
-        log: is told every poison call, and the trace's strings (vector engine only).
+        log: is told the kernel, the trace's strings and the call, for every poison call (vector engine only).
 
     Raises:
         TraceError: the trace is damaged, or makes no sense.
@@ -128,7 +130,7 @@ def run(
         if open_loop or log is not None:
             if engine != "vector":
                 raise UsageError("open loop and kernel log lines are made by the vector engine")
-            hook = None if log is None else functools.partial(_call_log, log, trace.strings)
+            hook = None if log is None else functools.partial(log, chosen, trace.strings)
             options |= {"open_loop": open_loop, "log": hook}
         if outcomes is None:
             replay = _engine(engine)(trace, chosen, sink=None, **options)
@@ -142,10 +144,6 @@ def run(
         seconds["total"] = time.perf_counter() - started
         lost = trace.provenance.lost_events
         return Run(os.fspath(path), trace.digest, chosen, engine, trace.rows, replay.tally, seconds, lost)
-
-
-def _call_log(log: Callable[[Decided, Sequence[str]], None], strings: Sequence[str], call: Decided) -> None:
-    log(call, strings)
 
 
 def _engine(name: str) -> Callable[..., Replay]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, TypedDict
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -11,17 +11,15 @@ from replay.cli.common import console, emit_json, progress_on_stderr, warn
 from replay.errors import InputError, UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from replay.fleet.corpus import Corpus
+    from replay.fleet.tasks import Tell
     from replay.session import Run
 
 
-class _Options(TypedDict):
-    engine: str
-    outcomes: Path | None
-    open_loop: bool
-
-
 def command(
-    traces: list[Path] = typer.Argument(help="Trace files.", show_default=False),
+    traces: list[str] = typer.Argument(help="Trace files, folders with traces, quoted patterns.", show_default=False),
     profile: list[str] = typer.Option(
         [], "--profile", "-p", help="Kernel: v6.1, v5.11+taint-zone-device …; again for more. Default: the trace's own."
     ),
@@ -29,6 +27,11 @@ def command(
     output: Path | None = typer.Option(
         None, "--output", "-o", help="Write the outcome of every row to this Arrow file."
     ),
+    workers: str = typer.Option("1", "--workers", "-w", help="Processes on this machine; auto: one per core."),
+    scheduler: str | None = typer.Option(
+        None, help="Address of a Dask scheduler whose workers replay; needs the extra distributed."
+    ),
+    shards: int = typer.Option(1, help="Cut one huge trace into parts by section, for workers to share.", min=1),
     open_loop: bool = typer.Option(False, "--open-loop", help="Signals kill nobody: mappings follow the trace only."),
     as_dmesg: bool = typer.Option(False, "--as-dmesg", help="Print the lines that the kernel would have logged."),
     as_trace: bool = typer.Option(False, "--as-trace", help="Print lines of its memory_failure tracepoint."),
@@ -47,18 +50,30 @@ def command(
       replay run trace.arrow --profile v5.11+taint-zone-device -o outcomes.arrow
 
       replay run traces/recorded/6.12.107-s5-poison-ram.arrow --as-dmesg
+
+      replay run fleet/ --workers 2
+
+      replay run fleet/ 'more/**/*.arrow' --scheduler tcp://host:8786
+
+      replay run huge.arrow --shards 4 --workers auto
     """
+    if as_dmesg + as_trace + json > 1:
+        raise UsageError("--as-dmesg, --as-trace and --json each print something else; give one of them")
+    form = "dmesg" if as_dmesg else "trace" if as_trace else ""
+    request = _Request(profile, engine, output, _count(workers), scheduler, shards, open_loop, form)
+
+    from replay.fleet.corpus import find_traces
     from replay.report.runs import print_runs
 
-    _check(traces, profile, output, json, as_dmesg, as_trace)
-    form = "dmesg" if as_dmesg else "trace" if as_trace else ""
-    runs, errors = _replay_all(traces, profile, engine, output, open_loop=open_loop, form=form)
+    corpus = find_traces(traces)
+    request.check(corpus.traces)
+    runs, errors = request.carry_out(corpus.traces)
     if errors and not runs:
         if len(errors) > 1:
             warn(f"{len(errors)} traces cannot be used; the first:")
         raise errors[0]
     differs = not all(r.agrees for r in runs)
-    diagnostics = _diagnostics(runs, errors)
+    diagnostics = _diagnostics(runs, errors, corpus)
     if json:
         status = "error" if errors else "differs" if differs else "ok"
         emit_json("run", status, {"runs": [r.to_dict() for r in runs]}, diagnostics)
@@ -70,45 +85,94 @@ def command(
     raise typer.Exit(InputError.exit_code if errors else int(differs))
 
 
-def _check(
-    traces: list[Path], profiles: list[str], output: Path | None, json: bool, as_dmesg: bool, as_trace: bool
-) -> None:
-    """Refuse options that exclude each other."""
-    if as_dmesg + as_trace + json > 1:
-        raise UsageError("--as-dmesg, --as-trace and --json each print something else; give one of them")
-    if output is None:
-        return
-    if len(traces) * max(len(profiles), 1) > 1:
-        raise UsageError("--output takes the outcomes of one trace and one profile; several were asked for")
-    if output.exists() and any(t.exists() and output.samefile(t) for t in traces):
-        raise UsageError(f"--output {output} is the trace itself; give the outcomes a file of their own")
+class _Request:
+    """What is to be done with each trace."""
+
+    def __init__(
+        self,
+        profiles: list[str],
+        engine: str,
+        output: Path | None,
+        workers: int,
+        scheduler: str | None,
+        shards: int,
+        open_loop: bool,
+        form: str,
+    ) -> None:
+        self.profiles, self.engine, self.output, self.open_loop, self.form = profiles, engine, output, open_loop, form
+        self.workers, self.scheduler, self.shards = workers, scheduler, shards
+
+    def check(self, traces: list[str]) -> None:
+        """Refuse options that exclude each other."""
+        if self.shards > 1 and (len(traces) > 1 or self.output or self.form or self.engine != "vector"):
+            raise UsageError(
+                "--shards cuts a single trace for the vector engine and adds up counts; leave out further traces, "
+                "--output, --as-dmesg, --as-trace and --engine"
+            )
+        if self.form and (self.workers != 1 or self.scheduler):
+            raise UsageError(f"--as-{self.form} prints as the trace is replayed: leave out --workers and --scheduler")
+        if self.output is None:
+            return
+        if len(traces) * max(len(self.profiles), 1) > 1:
+            raise UsageError("--output takes the outcomes of one trace and one profile; several were asked for")
+        if self.output.exists() and any(Path(t).exists() and self.output.samefile(t) for t in traces):
+            raise UsageError(f"--output {self.output} is the trace itself; give the outcomes a file of their own")
+
+    def carry_out(self, traces: list[str]) -> tuple[list[Run], list[InputError]]:
+        """Replay every trace through every kernel; a bad trace does not keep the others from being replayed."""
+        runs: list[Run] = []
+        errors: list[InputError] = []
+        label = Path(traces[0]).name if len(traces) == 1 else f"{len(traces)} traces"
+        with progress_on_stderr(label) as progress:
+            for result in self._results(traces, progress):
+                if isinstance(result, InputError):
+                    errors.append(result)
+                else:
+                    runs.append(result)
+        return runs, errors
+
+    def _results(self, traces: list[str], progress: Tell) -> Iterator[Run | InputError]:
+        from replay.fleet.corpus import run_many
+        from replay.fleet.shards import run_sharded
+        from replay.report.kernel_log import log_printer
+
+        if self.shards > 1:
+            return run_sharded(
+                traces[0],
+                self.profiles,
+                shards=self.shards,
+                workers=self.workers,
+                scheduler=self.scheduler,
+                progress=progress,
+                open_loop=self.open_loop,
+            )
+        return run_many(
+            traces,
+            self.profiles,
+            workers=self.workers,
+            scheduler=self.scheduler,
+            progress=progress,
+            engine=self.engine,
+            open_loop=self.open_loop,
+            outcomes=self.output,
+            log=log_printer(self.form) if self.form else None,
+        )
 
 
-def _replay_all(
-    traces: list[Path], profiles: list[str], engine: str, output: Path | None, *, open_loop: bool, form: str
-) -> tuple[list[Run], list[InputError]]:
-    """Replay every trace through every kernel; a bad trace does not keep the others from being replayed."""
-    from replay.report.kernel_log import log_printer
-    from replay.session import run
-
-    runs: list[Run] = []
-    errors: list[InputError] = []
-    for trace in traces:
-        for kernel in profiles or (None,):
-            try:
-                log = log_printer(form, kernel, trace) if form else None
-                with progress_on_stderr(trace.name) as progress:
-                    options = _Options(engine=engine, outcomes=output, open_loop=open_loop)
-                    runs.append(run(trace, kernel, progress=progress, log=log, **options))
-            except InputError as error:
-                errors.append(error)
-                break  # the trace is bad for every kernel
-    return runs, errors
+def _count(workers: str) -> int:
+    """Return a number of workers; 0 stands for one per core."""
+    if workers == "auto":
+        return 0
+    if not workers.isdecimal():
+        raise UsageError(f"--workers {workers}: needed a number, or auto for one per core")
+    return int(workers)
 
 
-def _diagnostics(runs: list[Run], errors: list[InputError]) -> list[dict[str, object]]:
-    """Return what should be known about the runs, and the traces that could not be replayed."""
+def _diagnostics(runs: list[Run], errors: list[InputError], corpus: Corpus) -> list[dict[str, object]]:
+    """Return what should be known about the runs, and the files that could not be replayed."""
     found: list[dict[str, object]] = [{"level": "error", "message": str(e), "where": e.where} for e in errors]
+    for path, what in corpus.passed_over.items():
+        found.append({"level": "warning", "message": f"passed over: {what}", "where": path})
     for r in runs:
         if r.lost_events:
             text = f"the recorder lost {r.lost_events} events; what depends on them may be wrong"

@@ -10,6 +10,8 @@ from operator import attrgetter
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.errors import InvariantError
+
 __all__ = ("DUMP", "MAX_DIFFERENCES", "SLOW_PATH", "Agreement", "Difference", "RangeCount", "Tally")
 
 DUMP = "section dump"  # aspect: flags and subsection maps of recorded section tables
@@ -43,6 +45,12 @@ class Agreement:
     def recorded(self) -> int:
         """Calls with a recorded answer."""
         return self.compared + self.not_compared.total()
+
+    def merge(self, other: Agreement) -> None:
+        """Count the calls of another part of the replay too."""
+        self.agreed += other.agreed
+        self.differed += other.differed
+        self.not_compared.update(other.not_compared)
 
     def to_dict(self) -> dict[str, object]:
         """Return plain values for JSON."""
@@ -86,6 +94,14 @@ class RangeCount:
     def __init__(self) -> None:
         self._ranges: dict[int, tuple[int, int, int]] = {}
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, RangeCount) and self.merged() == other.merged()
+
+    __hash__ = None  # type: ignore[assignment]  # it grows
+
+    def __repr__(self) -> str:
+        return f"RangeCount({self.merged()!r})"
+
     def add(self, first: int, last: int, count: int) -> None:
         """Count lookups that hit pfns from ``first`` to ``last``, inclusive."""
         cell = first >> _CELL_SHIFT
@@ -104,6 +120,11 @@ class RangeCount:
             count = np.add.reduceat(count[order], starts)
         for low, high, n in zip(first.tolist(), last.tolist(), count.tolist(), strict=True):
             self.add(low, high, n)
+
+    def merge(self, other: RangeCount) -> None:
+        """Count the lookups of another part of the replay too."""
+        for first, last, count in other._ranges.values():
+            self.add(first, last, count)
 
     def merged(self) -> list[tuple[int, int, int]]:
         """Return (first, last, count), ascending; ranges that touch are one."""
@@ -132,7 +153,7 @@ class Tally:
         outcomes: per function, answer name -> calls.
         checks: per function, deciding check -> calls.
         agreement: per aspect.
-        differences: the first rows that differ, per aspect.
+        differences: per aspect the first rows that differ, by row number, whatever the order they were found in.
         false_online: pfns answered with a page although they are not online System RAM.
         false_offline: pfns of online System RAM answered with NULL.
         slow: pfn_to_online_page calls that looked up the pagemap.
@@ -167,7 +188,30 @@ class Tally:
             agreement.not_compared[not_compared] += unproven
 
     def differ(self, difference: Difference) -> None:
-        """Keep a differing row, if it is among the first."""
+        """Keep a differing row, if it is one of the first."""
         rows = self.differences.setdefault(difference.aspect, [])
-        insort(rows, difference, key=attrgetter("row"))
-        del rows[MAX_DIFFERENCES:]
+        if len(rows) < MAX_DIFFERENCES or difference.row < rows[-1].row:
+            insort(rows, difference, key=attrgetter("row"))
+            del rows[MAX_DIFFERENCES:]
+
+    def merge(self, other: Tally) -> None:
+        """Count another part of the same replay too: rows that this tally does not know.
+
+        Counters are the machine's at the end, not counts of rows: one part alone may have them.
+        """
+        self.events += other.events
+        self.pages += other.pages
+        self.slow += other.slow
+        for mine, theirs in ((self.outcomes, other.outcomes), (self.checks, other.checks)):
+            for function, counts in theirs.items():
+                mine.setdefault(function, Counter()).update(counts)
+        for aspect, agreement in other.agreement.items():
+            self.agreement.setdefault(aspect, Agreement()).merge(agreement)
+        for rows in other.differences.values():
+            for difference in rows:
+                self.differ(difference)
+        self.false_online.merge(other.false_online)
+        self.false_offline.merge(other.false_offline)
+        if self.counters and other.counters:
+            raise InvariantError("two parts of a replay have counters of the machine's end")
+        self.counters = self.counters or other.counters

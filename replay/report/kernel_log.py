@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import os
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from replay.engine.poison_call import Decided
 from replay.engine.poison_signals import SIGKILL
 from replay.kernel.poison_lines import action_line, kill_line, trace_payload
 from replay.kernel.poison_types import ActionType
-from replay.kernel.profiles import profile
+from replay.kernel.profiles import Profile
+from replay.session import CallLog
 from replay.trace.poison import NO_ACTION, ActionResult
-from replay.trace.reader import TraceFile
 from replay.trace.schema import EventKind
 
 __all__ = ("dmesg_lines", "log_printer", "trace_lines")
@@ -44,23 +43,11 @@ def trace_lines(call: Decided) -> Iterator[str]:
     yield f"{(call.cell('time') or 0) // 1000 / 1e6:14.6f}: memory_failure_event: {payload}"
 
 
-def log_printer(
-    form: str, kernel: str | None, path: str | os.PathLike[str]
-) -> Callable[[Decided, Sequence[str]], None]:
-    """Return a function that prints the lines of each call it is told.
+def log_printer(form: str) -> CallLog:
+    """Return a function that prints the lines of each call it is told; ``form`` is "dmesg" or "trace"."""
 
-    Args:
-        form: "dmesg" or "trace".
-        kernel: name of the profile, None for the trace's own.
-        path: the trace.
-    """
-    if kernel is None:
-        with TraceFile.open(path) as trace:
-            kernel = trace.machine.kernel
-    features = profile(kernel).features
-
-    def log(call: Decided, names: Sequence[str]) -> None:
-        lines = dmesg_lines(call, features, names) if form == "dmesg" else trace_lines(call)
+    def log(kernel: Profile, names: Sequence[str], call: Decided) -> None:
+        lines = dmesg_lines(call, kernel.features, names) if form == "dmesg" else trace_lines(call)
         for line in lines:
             sys.stdout.write(line + "\n")
 

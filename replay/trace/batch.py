@@ -135,6 +135,11 @@ class Batch:
         """Return the same rows, after it was checked that null slots hold 0."""
         return Batch(self.row, self._length, self._slots, clean=True, visible=self._visible)
 
+    def replaced(self, name: str, values: Array) -> Batch:
+        """Return the same rows with other values in a column that every row gives."""
+        slots = {**self._slots, name: Slot(values)}
+        return Batch(self.row, self._length, slots, clean=self._clean, visible=self._visible)
+
     def _slot(self, name: str) -> Slot | None:
         if name not in COLUMNS:
             raise UnknownNameError("column", name, COLUMNS)

@@ -255,12 +255,20 @@ def test_geometry_that_the_architecture_never_had(replay, tmp_path: Path, case: 
 
 
 def test_files_that_are_not_there(replay, tmp_path: Path) -> None:
-    for path, part in ((tmp_path / "none.arrow", "No such file or directory"), (tmp_path, "no regular file")):
-        for command in ("run", "info"):
-            answer = replay(command, path)
-            assert (answer.code, answer.out) == (3, "")
-            assert part in answer.error
-            assert "; needed a trace file" in answer.error
+    none, file, folder = tmp_path / "none.arrow", "No such file or directory", "a folder without *.arrow files"
+    for command, path, part in (
+        ("run", none, file),
+        ("info", none, file),
+        ("info", tmp_path, "no regular file"),
+        ("run", tmp_path, folder),
+        ("run", tmp_path / "*.arrow", "a pattern that no file fits"),
+    ):
+        answer = replay(command, path)
+        assert (answer.code, answer.out) == (3, "")
+        assert part in answer.error
+    for path, part in ((none, file), (tmp_path, "no regular file")):
+        answer = replay("info", path)
+        assert "; needed a trace file" in answer.error
         assert part in replay("validate", path).out
     os.mkfifo(tmp_path / "pipe")
     assert "no regular file" in replay("run", tmp_path / "pipe").error

@@ -17,7 +17,7 @@ ENXIO, EBUSY = -6, -16
 
 def calls(trace: str, kernel: str) -> list[Decided]:
     found: list[Decided] = []
-    run(RECORDED / f"{trace}.arrow", kernel, log=lambda call, _: found.append(call))
+    run(RECORDED / f"{trace}.arrow", kernel, log=lambda _kernel, _names, call: found.append(call))
     return [c for c in found if c.kind is EventKind.MEMORY_FAILURE and not c.undecided]
 
 

@@ -12,10 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from replay.kernel.profiles import profile
 from replay.report.kernel_log import dmesg_lines
 from replay.session import run
-from replay.trace.reader import TraceFile
 from tests.recorded.replayed import FOLDER, NAMES
 
 RECORDED = Path(__file__).parent / "dmesg"
@@ -23,10 +21,12 @@ WITH_LOG = tuple(name for name in NAMES if (RECORDED / f"{name}.txt.gz").exists(
 
 
 def emitted(name: str, kernel: str | None = None) -> Counter[str]:
-    with TraceFile.open(FOLDER / f"{name}.arrow") as trace:
-        features = profile(kernel or trace.machine.kernel).features
     lines: Counter[str] = Counter()
-    run(FOLDER / f"{name}.arrow", kernel, log=lambda call, names: lines.update(dmesg_lines(call, features, names)))
+    run(
+        FOLDER / f"{name}.arrow",
+        kernel,
+        log=lambda used, names, call: lines.update(dmesg_lines(call, used.features, names)),
+    )
     return lines
 
 
