@@ -36,8 +36,8 @@ from replay.kernel.poison_state import DEFAULTS, PoisonState
 from replay.kernel.soft_offline import SOFT_OFFLINE_PAGE
 from replay.kernel.unpoison import UNPOISON_MEMORY
 from replay.machine.machine import Machine
+from replay.machine.mappings import Mapping
 from replay.machine.pages import Page
-from replay.machine.tasks import Mapping
 from replay.trace.header import MachineDescription
 from replay.trace.poison import ActionResult, CallContext, MfFlag, PageFlag, SysctlKey, TaskFlag
 from replay.trace.schema import POISON_CALLS, EventKind, PgmapType

@@ -57,15 +57,20 @@ def page_attributes(page: Page) -> dict[str, object]:
 
 def mark_attributes(kind: EventKind, pages: Pages, pfn: int) -> dict[str, object]:
     """Return the attributes that earlier calls left on a page, as a call of this kind sees them."""
-    page = pages.at(pfn)
+    page, marks = pages.at(pfn), pages.condition(pfn).marks
     if page.kind != PageKind.HUGE:
-        return {"hwp": pfn in pages.poisoned, "taken": pfn in pages.taken}
+        return {"hwp": bool(marks & PageFlag.HWPOISON), "taken": bool(marks & PageFlag.TAKEN_OFF)}
     tail = pfn != pages.unit(pfn)[0] or page.has(PageFlag.TAIL)
     poisoned = pages.is_poisoned(pfn)
     if kind is not EventKind.MEMORY_FAILURE:
         poisoned &= not tail  # these look at the page's own flag, which only the head carries
-    raw = pages.raw_in(pfn)
-    return {"tail": tail, "hwp": poisoned, "rawhit": pfn in raw, "rawcnt": len(raw), "unrel": pfn in pages.unreliable}
+    return {
+        "tail": tail,
+        "hwp": poisoned,
+        "rawhit": bool(marks & PageFlag.RAW_LISTED),
+        "rawcnt": len(pages.raw_in(pfn)),
+        "unrel": bool(marks & PageFlag.RAW_UNRELIABLE),
+    }
 
 
 def pgmap_class(pgmap_type: int) -> int:

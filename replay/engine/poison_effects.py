@@ -6,14 +6,16 @@ from collections.abc import Callable
 
 from replay.kernel.calls import Kernel
 from replay.kernel.poison_calls import PageEffect
+from replay.machine.mappings import Mapping
 from replay.machine.pages import Page, Pages
-from replay.machine.tasks import Mapping, Tasks
+from replay.machine.tasks import Tasks
 from replay.trace.poison import PageFlag, PageKind
 
 __all__ = ("apply_effect", "dax_range", "set_poison", "unmap_page")
 
 _KERNEL = Page(kind=PageKind.KERNEL, refs=1)
 _FREE = Page(kind=PageKind.BUDDY, refs=0)
+_RAW = PageFlag.HWPOISON | PageFlag.RAW_LISTED
 
 
 def set_poison(pages: Pages, pfn: int, change: int) -> None:
@@ -21,9 +23,7 @@ def set_poison(pages: Pages, pfn: int, change: int) -> None:
     if not change:
         pages.clear(*pages.unit(pfn))
         return
-    pages.poisoned.add(pfn)
-    if pages.at(pfn).kind == PageKind.HUGE:
-        pages.raw.add(pfn)
+    pages.mark(pfn, _RAW if pages.at(pfn).kind == PageKind.HUGE else PageFlag.HWPOISON)
 
 
 def apply_effect(pages: Pages, kernel: Kernel, pfn: int, effect: PageEffect, *, unmapped: bool) -> None:
@@ -60,28 +60,29 @@ def dax_range(pfn: int, mappings: list[Mapping], page_shift: int) -> tuple[int, 
 
 def _taken_off(pages: Pages, pfn: int, page: Page) -> None:
     if page.kind == PageKind.HUGE:
-        _dissolve(pages, pfn, page)
+        _dissolve(pages, pfn)
     pages.describe(pfn, pfn + 1, _KERNEL)
-    pages.taken.add(pfn)
+    pages.mark(pfn, PageFlag.TAKEN_OFF)
 
 
 def _huge_freed(pages: Pages, pfn: int, page: Page) -> None:
     free = page.has(PageFlag.HUGE_FREE)
     if not page.has(PageFlag.NOT_DISSOLVABLE) and (free or page.pins == 0):
-        _dissolve(pages, pfn, page)
+        _dissolve(pages, pfn)
     elif free:
         pages.change(pfn, refs=0)
     else:
         pages.change(pfn, refs=0, flags=page.flags & ~PageFlag.MAPPED | PageFlag.HUGE_FREE)
 
 
-def _dissolve(pages: Pages, pfn: int, page: Page) -> None:
+def _dissolve(pages: Pages, pfn: int) -> None:
     """Turn a hugetlb folio into free pages; the marks go to the pages that are broken."""
     start, end = pages.unit(pfn)
-    broken = pages.raw_in(pfn) | {pfn}
+    broken = {*pages.raw_in(pfn), pfn}
     pages.clear(start, end)
-    pages.poisoned |= broken
     pages.describe(start, end, _FREE)
+    for page_frame in broken:
+        pages.mark(page_frame, PageFlag.HWPOISON)
 
 
 def _removed(pages: Pages, pfn: int, page: Page) -> None:
@@ -101,8 +102,7 @@ def _in_buddy(pages: Pages, pfn: int, page: Page) -> None:
 
 
 def _raw_added(pages: Pages, pfn: int, page: Page) -> None:
-    pages.poisoned.add(pfn)
-    pages.raw.add(pfn)
+    pages.mark(pfn, _RAW)
 
 
 def _unpoisoned(pages: Pages, pfn: int, page: Page) -> None:
@@ -118,16 +118,13 @@ def _unpoisoned(pages: Pages, pfn: int, page: Page) -> None:
 
 def _soft_offlined(pages: Pages, kernel: Kernel, pfn: int, page: Page, *, free: bool) -> None:
     if page.kind == PageKind.HUGE:
-        pages.raw.add(pfn)
-        pages.poisoned.add(pfn)
+        pages.mark(pfn, _RAW)
         if page.has(PageFlag.NOT_DISSOLVABLE):
             pages.change(pfn, refs=0, flags=page.flags & ~PageFlag.MAPPED | PageFlag.HUGE_FREE)
             return
-        _dissolve(pages, pfn, page)
+        _dissolve(pages, pfn)
     pages.describe(pfn, pfn + 1, Page(kind=PageKind.KERNEL, refs=1 if kernel.has("soft-offline-by-pfn") else 0))
-    pages.poisoned.add(pfn)
-    if free:
-        pages.taken.add(pfn)
+    pages.mark(pfn, PageFlag.HWPOISON | PageFlag.TAKEN_OFF if free else PageFlag.HWPOISON)
 
 
 _EFFECTS: dict[PageEffect, Callable[[Pages, int, Page], None]] = {

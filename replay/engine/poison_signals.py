@@ -9,8 +9,9 @@ from replay.kernel.calls import Kernel
 from replay.kernel.kill import KILL_PROCS, KILL_PROCS_2009, KillState, MappingFacts, Signal, accessor_signals
 from replay.kernel.poison_calls import Kills
 from replay.kernel.poison_state import PoisonState
+from replay.machine.mappings import Mapping
 from replay.machine.pages import Page
-from replay.machine.tasks import Mapping, Task
+from replay.machine.tasks import Task
 from replay.trace.poison import MapFlag, PageKind, TaskFlag
 from replay.trace.schema import PgmapType
 

@@ -83,16 +83,30 @@ class IntervalMap:
         """Return the values at many pfns (uint32, 0 where there is none)."""
         if not self._starts:
             return np.zeros(pfns.shape, np.uint32)
+        starts, ends, values = self._as_arrays()
+        i = np.searchsorted(starts, pfns, "right").astype(np.int64) - 1
+        hit = (i >= 0) & (pfns < ends[i])
+        return np.where(hit, values[i], np.uint32(0))
+
+    def at_sorted(self, pfns: NDArray[np.uint64]) -> NDArray[np.uint32]:
+        """Return what ``at`` does for ascending pfns: many of them cost little more than writing the result."""
+        if pfns.size < len(self._starts):
+            return self.at(pfns)
+        starts, ends, values = self._as_arrays()
+        borders = np.searchsorted(pfns, np.stack([starts, ends], axis=1).reshape(-1))  # of intervals, among the pfns
+        lengths = np.diff(borders, prepend=0, append=pfns.size)
+        return np.repeat(
+            np.append(np.stack([np.zeros_like(values), values], axis=1).reshape(-1), np.uint32(0)), lengths
+        )
+
+    def _as_arrays(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint32]]:
         if self._arrays is None:
             self._arrays = (
                 np.array(self._starts, np.uint64),
                 np.array(self._ends, np.uint64),
                 np.array(self._values, np.uint32),
             )
-        starts, ends, values = self._arrays
-        i = np.searchsorted(starts, pfns, "right").astype(np.int64) - 1
-        hit = (i >= 0) & (pfns < ends[i])
-        return np.where(hit, values[i], np.uint32(0))
+        return self._arrays
 
     def edges(self, start: int, end: int) -> list[int]:
         """Return the interval bounds that lie within ``[start, end]``, in no order."""
