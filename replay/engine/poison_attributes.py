@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from replay.kernel.poison_state import HugeState
-from replay.machine.pages import Page, Pages
+from replay.machine.pages import Pages
 from replay.trace.poison import PageFlag, PageKind
 from replay.trace.schema import EventKind, PgmapType
 
@@ -45,12 +47,13 @@ _CLEAR = {
 }
 
 
-def page_attributes(page: Page) -> dict[str, object]:
+@lru_cache(1 << 12)
+def page_attributes(flags: int) -> dict[str, object]:
     """Return the attributes that a page's flags give; those named after what fails are set when the flag is clear."""
-    huge = HugeState.FREE if page.has(_F.HUGE_FREE) else HugeState.BUSY if page.has(_F.HUGE_BUSY) else HugeState.USED
+    huge = HugeState.FREE if flags & _F.HUGE_FREE else HugeState.BUSY if flags & _F.HUGE_BUSY else HugeState.USED
     return {
-        **{name: page.has(flag) for name, flag in _SET.items()},
-        **{name: not page.has(flag) for name, flag in _CLEAR.items()},
+        **{name: bool(flags & flag) for name, flag in _SET.items()},
+        **{name: not flags & flag for name, flag in _CLEAR.items()},
         "ht": int(huge),
     }
 

@@ -4,21 +4,45 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from replay.engine.poison_call import Verdict
 from replay.kernel.calls import Kernel
-from replay.kernel.poison_calls import PageEffect
+from replay.kernel.poison_calls import KEEP, PageEffect
 from replay.machine.mappings import Mapping
 from replay.machine.pages import Page, Pages
 from replay.machine.tasks import Tasks
 from replay.trace.poison import PageFlag, PageKind
 
-__all__ = ("apply_effect", "dax_range", "set_poison", "unmap_page")
+__all__ = ("change_page", "dax_range", "unmap")
 
 _KERNEL = Page(kind=PageKind.KERNEL, refs=1)
 _FREE = Page(kind=PageKind.BUDDY, refs=0)
 _RAW = PageFlag.HWPOISON | PageFlag.RAW_LISTED
 
 
-def set_poison(pages: Pages, pfn: int, change: int) -> None:
+def change_page(pages: Pages, kernel: Kernel, pfn: int, flagged: int, verdict: Verdict) -> None:
+    """Leave the marks of a call, and put its page into the condition that follows.
+
+    Args:
+        pages: all pages.
+        kernel: whose rules apply.
+        pfn: the page.
+        flagged: the page that gets HWPoison.
+        verdict: on the call.
+    """
+    if verdict.poison != KEEP:
+        _set_poison(pages, flagged, verdict.poison)
+    _apply(pages, kernel, pfn, verdict.effect, unmapped=verdict.unmapped)
+
+
+def unmap(tasks: Tasks, pages: Pages, pfn: int, verdict: Verdict) -> None:
+    """Remove the mappings that a call removes; the page is still what it was."""
+    if verdict.unmapped:
+        _unmap_page(tasks, pages, pfn, entries=verdict.entries)
+    if verdict.effect in {PageEffect.SOFT_FREE, PageEffect.SOFT_USED}:
+        _unmap_page(tasks, pages, pfn, entries=False)
+
+
+def _set_poison(pages: Pages, pfn: int, change: int) -> None:
     """Set (1) or clear (0) HWPoison of a page; of a hugetlb page, in the list of its folio too."""
     if not change:
         pages.clear(*pages.unit(pfn))
@@ -26,7 +50,7 @@ def set_poison(pages: Pages, pfn: int, change: int) -> None:
     pages.mark(pfn, _RAW if pages.at(pfn).kind == PageKind.HUGE else PageFlag.HWPOISON)
 
 
-def apply_effect(pages: Pages, kernel: Kernel, pfn: int, effect: PageEffect, *, unmapped: bool) -> None:
+def _apply(pages: Pages, kernel: Kernel, pfn: int, effect: PageEffect, *, unmapped: bool) -> None:
     """Put a page into the condition that a call leaves it in (table "Page afterwards" of the poison model)."""
     page = pages.at(pfn)
     if effect in _EFFECTS:
@@ -42,7 +66,7 @@ def apply_effect(pages: Pages, kernel: Kernel, pfn: int, effect: PageEffect, *, 
         _soft_offlined(pages, kernel, pfn, page, free=effect is PageEffect.SOFT_FREE)
 
 
-def unmap_page(tasks: Tasks, pages: Pages, pfn: int, *, entries: bool) -> None:
+def _unmap_page(tasks: Tasks, pages: Pages, pfn: int, *, entries: bool) -> None:
     """Remove the mappings of a page (of its hugetlb folio), leaving hwpoison entries or nothing."""
     page = pages.at(pfn)
     if entries:

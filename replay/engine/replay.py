@@ -31,7 +31,7 @@ from replay.trace.batch import Batch
 from replay.trace.header import MachineDescription
 from replay.trace.outcomes import CHECK_SEVERAL
 from replay.trace.reader import TraceFile
-from replay.trace.schema import POISON_CALLS, POISON_STATES, TRANSITIONS, EventKind
+from replay.trace.schema import TRANSITIONS, EventKind
 
 __all__ = ("Replay", "Replayer", "refuse_mismatch", "replay_trace")
 
@@ -43,8 +43,6 @@ _STATE_LOOKUPS = (
 )
 _QUERIES = {EventKind.REGION_INTERSECTS, EventKind.WALK_SYSTEM_RAM_RANGE}
 _DUMPS = {EventKind.SECTIONS_DUMP, EventKind.SECTION_STATE}
-_POISON = np.zeros(256, np.bool_)
-_POISON[[*POISON_CALLS, *POISON_STATES, EventKind.SIGNAL, EventKind.ACCESS, EventKind.COUNTERS]] = True
 _SPECIAL = np.zeros(256, np.bool_)
 _WATCHABLE = np.zeros(256, np.bool_)
 _WATCHABLE[[*_STATE_LOOKUPS]] = True
@@ -141,7 +139,7 @@ class Replayer:
 
     def finished(self) -> Iterator[Outcomes]:
         """Yield the outcome columns of the batches that no later row can change any more, in order."""
-        if not self._watches and self._poison.settled:
+        if not self._watches:
             yield from self._kept
             self._kept = []
 
@@ -158,8 +156,8 @@ class Replayer:
         if start == end:
             return
         here = kinds[start:end]
-        for row in np.flatnonzero(_POISON[here]).tolist():
-            self._poison.take(batch, EventKind(int(here[row])), start + row, outcomes)
+        if self._poison.take_rows(batch, start, end, outcomes):
+            return
         alike = bool((here == here[0]).all())
         for kind in np.unique(here[:1] if alike else here).tolist():
             rows = slice(start, end) if alike else np.flatnonzero(here == kind) + start
@@ -185,7 +183,6 @@ class Replayer:
             self._watch(batch, row, kind, cell, outcomes)
 
     def _transition(self, row: int, at: int, kind: EventKind, cell: Cell, outcomes: Outcomes | None) -> None:
-        self._poison.settle()
         call = self._transitions.carry_out(kind, cell)
         self._poison.after(kind, cell, call)
         if call is not None:

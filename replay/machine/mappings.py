@@ -7,6 +7,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.machine.intervals import piecewise
+
 __all__ = ("Mapping", "MappingIndex")
 
 
@@ -56,6 +58,9 @@ class MappingIndex:
         self._count = 0
         self._borders: tuple[NDArray[np.uint64], NDArray[np.int64]] | None = None
 
+    def __len__(self) -> int:
+        return self._count
+
     def add(self, mapping: Mapping, age: int | None = None) -> None:
         """Add a mapping, as the youngest unless its age is given."""
         if age is None:
@@ -98,9 +103,8 @@ class MappingIndex:
             first, last = start >> k, end - 1 >> k
             near = range(first, last + 1) if last - first < len(buckets) else list(buckets)
             for bucket in near:
-                for key, mapping in buckets.get(bucket, {}).items():
-                    if mapping.start < end and start < mapping.end:
-                        found[key] = mapping
+                here = buckets.get(bucket, {}).items()
+                found.update((key, m) for key, m in here if m.start < end and start < m.end)
         return [(key[0], found[key]) for key in sorted(found)]
 
     def cover(self, pfns: NDArray[np.uint64]) -> NDArray[np.bool_]:
@@ -118,11 +122,4 @@ class MappingIndex:
             change -= np.bincount(at[starts.size :], minlength=borders.size)
             self._borders = borders, np.cumsum(change)
         borders, depth = self._borders
-        place = np.searchsorted(borders, pfns, "right") if pfns.size < borders.size else _places(borders, pfns)
-        return np.append(0, depth)[place] > 0
-
-
-def _places(borders: NDArray[np.uint64], pfns: NDArray[np.uint64]) -> NDArray[np.intp]:
-    """Return how many of the borders are at or below each of the pfns, both ascending."""
-    lengths = np.diff(np.searchsorted(pfns, borders), prepend=0, append=pfns.size)
-    return np.repeat(np.arange(borders.size + 1), lengths)
+        return piecewise(borders, np.append(0, depth) > 0, pfns)

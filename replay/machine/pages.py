@@ -19,7 +19,10 @@ from replay.machine.intervals import IntervalMap
 from replay.machine.pfn_table import PfnTable
 from replay.trace.poison import MARKS, PageFlag, PageKind
 
-__all__ = ("Condition", "Page", "Pages")
+__all__ = ("Condition", "Found", "Page", "Pages")
+
+# Plain numbers: operations on flag objects are slow, and these are made for every row.
+_HWPOISON, _GIVEN, _MARKS = int(PageFlag.HWPOISON), int(PageFlag.POISON_GIVEN), int(MARKS)
 
 U64 = NDArray[np.uint64]
 Conditions = NDArray[np.integer[Any]]
@@ -49,7 +52,7 @@ class Page:
 
     def has(self, flag: PageFlag) -> bool:
         """Return whether a flag is set."""
-        return bool(self.flags & flag)
+        return self.flags & int(flag) != 0
 
 
 @dataclass(frozen=True)
@@ -62,6 +65,25 @@ class Condition:
 
     page: Page = Page()
     marks: int = 0
+
+
+@dataclass(frozen=True)
+class Found:
+    """The conditions of many pages.
+
+    Attributes:
+        pfns: ascending.
+        numbers: of their conditions, int64.
+        places: where they are kept, int64.
+    """
+
+    pfns: U64
+    numbers: NDArray[np.int64]
+    places: NDArray[np.int64]
+
+    def only(self, which: NDArray[np.bool_]) -> Found:
+        """Return some of them."""
+        return Found(self.pfns[which], self.numbers[which], self.places[which])
 
 
 class Pages:
@@ -90,29 +112,41 @@ class Pages:
         """Return the condition of a page."""
         return self.conditions[self._own.get(pfn) or self._described.get(pfn)]
 
-    def numbers_at(self, pfns: U64) -> Conditions:
-        """Return the numbers of the conditions of many pages, whose pfns ascend."""
-        own, described = self._own.at(pfns), self._described.at_sorted(pfns)
-        return np.where(own, own, described) if own.any() else described
+    def find(self, pfns: U64) -> Found:
+        """Return the conditions of many pages, whose pfns ascend."""
+        places = self._own.places(pfns)
+        numbers, own = self._described.at_sorted(pfns), self._own.read(places)
+        changed = np.flatnonzero(own)
+        numbers[changed] = own[changed]
+        return Found(pfns, numbers, places)
 
-    def put(self, pfns: U64, numbers: Conditions) -> None:
-        """Put pages into conditions, given by number; no pfn twice."""
-        self._own.put(pfns, numbers)
-        for pfn in pfns[numbers == 0].tolist():
+    def put(self, found: Found, numbers: Conditions) -> None:
+        """Put pages that were just found into conditions, given by number."""
+        changed = numbers != found.numbers
+        if 2 * int(np.count_nonzero(changed)) < changed.size:  # otherwise leaving them out costs more than it saves
+            found, numbers, changed = found.only(changed), numbers[changed], changed[changed]
+        self._own.write(found.pfns, found.places, numbers)
+        if numbers.size and not int(numbers.min()):
+            for pfn in found.pfns[changed & (numbers == 0)].tolist():
+                self._described.clear(pfn, pfn + 1)
+
+    def become(self, pfn: int, condition: Condition) -> None:
+        """Put a page into a condition."""
+        number = self.number(condition)
+        self._own.set(pfn, number)
+        if not number:
             self._described.clear(pfn, pfn + 1)
-
-    def where(self, test: Callable[[Condition], object]) -> NDArray[np.bool_]:
-        """Return for each condition number whether a test holds."""
-        return np.array([bool(test(c)) for c in self.conditions], np.bool_)
 
     # Descriptions.
 
     def describe(self, start: int, end: int, page: Page) -> None:
         """Describe pages ``[start, end)``. Flags may hold marks; they replace what is there if POISON_GIVEN is set."""
-        given, marks = page.has(PageFlag.POISON_GIVEN), page.flags & MARKS
-        page = replace(page, flags=page.flags & ~(MARKS | PageFlag.POISON_GIVEN))
+        flags = int(page.flags)
+        given, marks = flags & _GIVEN != 0, flags & _MARKS
+        if flags & (_GIVEN | _MARKS):
+            page = replace(page, flags=flags & ~(_GIVEN | _MARKS))
         if end == start + 1:
-            self._become(start, Condition(page, marks if given else self.condition(start).marks))
+            self.become(start, Condition(page, marks if given else self.condition(start).marks))
             return
         if given:
             self._own.erase(start, end)
@@ -134,7 +168,7 @@ class Pages:
     def change(self, pfn: int, **changes: int) -> None:
         """Change the description of one page."""
         before = self.condition(pfn)
-        self._become(pfn, replace(before, page=replace(before.page, **changes)))
+        self.become(pfn, replace(before, page=replace(before.page, **changes)))
 
     def unit(self, pfn: int) -> tuple[int, int]:
         """Return the pfns that are poisoned as one: the whole folio of a hugetlb page, else the page."""
@@ -148,7 +182,7 @@ class Pages:
     def mark(self, pfn: int, marks: PageFlag) -> None:
         """Add marks to a page."""
         before = self.condition(pfn)
-        self._become(pfn, replace(before, marks=before.marks | marks))
+        self.become(pfn, replace(before, marks=before.marks | marks))
 
     def marked(self, pfn: int, mark: PageFlag) -> bool:
         """Return whether a page itself carries a mark."""
@@ -162,8 +196,8 @@ class Pages:
     def is_poisoned(self, pfn: int) -> bool:
         """Return whether the page carries HWPOISON, by itself or as part of a hugetlb folio."""
         condition = self.condition(pfn)
-        if condition.marks & PageFlag.HWPOISON or condition.page.kind != PageKind.HUGE:
-            return bool(condition.marks & PageFlag.HWPOISON)
+        if condition.marks & _HWPOISON or condition.page.kind != PageKind.HUGE:
+            return bool(condition.marks & _HWPOISON)
         return self.any_poisoned(*self.unit(pfn))
 
     def raw_in(self, pfn: int) -> list[int]:
@@ -173,26 +207,20 @@ class Pages:
     def any_poisoned(self, start: int, end: int) -> bool:
         """Return whether a page of ``[start, end)`` is poisoned."""
         _, numbers = self._own.within(start, end)
-        return any(self.conditions[n].marks & PageFlag.HWPOISON for n in np.unique(numbers).tolist())
+        return any(self.conditions[n].marks & _HWPOISON for n in np.unique(numbers).tolist())
 
     def clear(self, start: int, end: int) -> int:
         """Drop all marks of pages ``[start, end)``; return how many were poisoned."""
         if end == start + 1:
             before = self.condition(start)
             if before.marks:
-                self._become(start, replace(before, marks=0))
-            return int(bool(before.marks & PageFlag.HWPOISON))
+                self.become(start, replace(before, marks=0))
+            return int(bool(before.marks & _HWPOISON))
         _, numbers = self._own.within(start, end)
         found, counts = np.unique(numbers, return_counts=True)
         held = dict(zip(found.tolist(), counts.tolist(), strict=True))
         self._change_own(start, end, lambda c: replace(c, marks=0))
-        return sum(count for n, count in held.items() if self.conditions[n].marks & PageFlag.HWPOISON)
-
-    def _become(self, pfn: int, condition: Condition) -> None:
-        number = self.number(condition)
-        self._own.set(pfn, number)
-        if not number:
-            self._described.clear(pfn, pfn + 1)
+        return sum(count for n, count in held.items() if self.conditions[n].marks & _HWPOISON)
 
     def _change_own(self, start: int, end: int, change: Callable[[Condition], Condition | None]) -> None:
         """Change the conditions of the single pages of ``[start, end)``; None leaves the page to the intervals."""

@@ -46,30 +46,45 @@ class PfnTable:
         """Write the number of a pfn."""
         chunk = pfn >> _SHIFT
         slot = self._directory[chunk] if chunk < self._directory.size else self._far.get(chunk, 0)
-        if slot and number <= np.iinfo(self._pool.dtype).max:
-            self._pool[slot, pfn & PAGES - 1] = number
-        else:
-            self.put(np.array([pfn], np.uint64), np.array([number]))
+        if not slot:
+            self._add(np.array([chunk]))
+            slot = self._used - 1
+        if number > np.iinfo(self._pool.dtype).max:
+            self._resize(self._used, np.min_scalar_type(number))
+        self._pool[slot, pfn & PAGES - 1] = number
 
     def at(self, pfns: U64) -> Numbers:
         """Return the numbers of many pfns."""
-        if self._used == 1:
-            return np.zeros(pfns.size, np.uint8)
-        return np.take(self._pool.reshape(-1), self._places(self._slots(pfns), pfns), mode="clip")
+        return self.read(self.places(pfns))
 
     def put(self, pfns: U64, numbers: NDArray[np.integer[Any]]) -> None:
-        """Write the numbers of many pfns, none of them given twice."""
+        """Write the numbers of many pfns, which ascend."""
+        self.write(pfns, self.places(pfns), numbers)
+
+    def places(self, pfns: U64) -> I64:
+        """Return where the numbers of many pfns are: for ``read``, and for one ``write``, which brings them up to date."""
+        places = self._slots(pfns).astype(np.int64)
+        places <<= _SHIFT
+        places |= (pfns & np.uint64(PAGES - 1)).view(np.int64)
+        return places
+
+    def read(self, places: I64) -> Numbers:
+        """Return the numbers at places."""
+        return np.take(self._pool.reshape(-1), places)
+
+    def write(self, pfns: U64, places: I64, numbers: NDArray[np.integer[Any]]) -> None:
+        """Write the numbers of many pfns, which ascend, given also their places."""
         if not pfns.size:
             return
         highest = int(numbers.max())
         if highest > np.iinfo(self._pool.dtype).max:
-            self._pool = self._pool.astype(np.min_scalar_type(highest))
-        slots = self._slots(pfns)
-        missing = slots == 0
-        if missing.any():
-            self._add(np.unique((pfns[missing] >> np.uint64(_SHIFT)).astype(np.int64)))
-            slots = self._slots(pfns)
-        self._pool.reshape(-1)[self._places(slots, pfns)] = numbers
+            self._resize(self._used, np.min_scalar_type(highest))
+        if int(places.min()) < PAGES:
+            missing = np.flatnonzero(places < PAGES)
+            chunks = (pfns[missing] >> np.uint64(_SHIFT)).view(np.int64)
+            self._add(chunks[np.append(True, chunks[1:] != chunks[:-1])])
+            places[missing] = self.places(pfns[missing])
+        self._pool.reshape(-1)[places] = numbers
 
     def within(self, start: int, end: int) -> tuple[U64, Numbers]:
         """Return the pfns of ``[start, end)`` whose numbers are not 0, ascending, and these numbers."""
@@ -105,30 +120,16 @@ class PfnTable:
             return np.empty(0, np.int64)
         if last - first < self._used and last < self._directory.size:
             slots = self._directory[first : last + 1]
-            return slots[slots != 0].astype(np.int64)
+            return np.asarray(slots[slots != 0], np.int64)
         chunks = self._chunks[1 : self._used]
         found = np.flatnonzero((chunks >= first) & (chunks <= min(last, (1 << 63) - 1))) + 1
-        return found[np.argsort(self._chunks[found])]
-
-    @staticmethod
-    def _places(slots: NDArray[np.int32], pfns: U64) -> I64:
-        """Return the indices in the pool."""
-        places = slots.astype(np.int64)
-        places <<= _SHIFT
-        places |= (pfns & np.uint64(PAGES - 1)).view(np.int64)
-        return places
+        return np.take(found, np.argsort(self._chunks[found]))
 
     def _add(self, chunks: I64) -> None:
         """Make room for chunks that are not there yet."""
         used = self._used + chunks.size
         if used > self._chunks.size:
-            room = max(used, 2 * self._used)
-            pool = np.zeros((room, PAGES), self._pool.dtype)
-            pool[: self._used] = self._pool[: self._used]
-            self._pool, self._chunks = (
-                pool,
-                np.append(self._chunks[: self._used], np.zeros(room - self._used, np.int64)),
-            )
+            self._resize(2 * used, self._pool.dtype)
         slots = np.arange(self._used, used)
         self._chunks[slots] = chunks
         self._used = used
@@ -137,6 +138,13 @@ class PfnTable:
         if near.any():
             self._cover(int(chunks[near].max()) + 1)
             self._directory[chunks[near]] = slots[near]
+
+    def _resize(self, room: int, dtype: np.dtype[Any]) -> None:
+        """Move the chunks to where there is more room; what is not used of it takes no memory yet."""
+        room, used = max(room, self._chunks.size), slice(self._used)
+        pool, chunks = np.zeros((room, PAGES), dtype), np.zeros(room, np.int64)
+        pool[used], chunks[used] = self._pool[used], self._chunks[used]
+        self._pool, self._chunks = pool, chunks
 
     def _cover(self, size: int) -> None:
         """Let the directory reach over that many chunks; only what was written of it is copied."""

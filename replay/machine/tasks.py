@@ -68,6 +68,11 @@ class Tasks:
         """Return the mappings of a page, hwpoison entries included."""
         return [m for _, m in self._mappings.within(pfn, pfn + 1)]
 
+    @property
+    def map_anything(self) -> bool:
+        """Whether there is any mapping."""
+        return len(self._mappings) > 0
+
     def mapped(self, pfns: NDArray[np.uint64]) -> NDArray[np.bool_]:
         """Return which of many pages, whose pfns ascend, have mappings."""
         return self._mappings.cover(pfns)
@@ -97,7 +102,7 @@ class Tasks:
             if task not in {None, m.task}:
                 continue
             low, high = max(m.start, start), min(m.end, end)
-            changed = change(m.piece(low, high, self.page_shift))
+            changed = change(m if (low, high) == (m.start, m.end) else m.piece(low, high, self.page_shift))
             self._mappings.remove(age, m)
             for a, b in ((m.start, low), (high, m.end)):
                 if a < b:
