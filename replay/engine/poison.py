@@ -1,19 +1,16 @@
 """Poison: from rows to states, from verdicts to effects.
 
-Calls are decided together: each is encoded when its row comes, and the states that have gathered are decided at once. A row
-that depends on what an earlier call leaves behind (the same page or folio, a task that may die, a counter) makes those that
-have gathered be decided first. So repeated errors of one page go in rounds, and distinct pages in one.
+Calls are carried out one by one here: encoded, decided, applied. What was decided before is remembered, so most calls cost
+no decision. Where many calls do not concern each other, ``poison_plain`` carries them out together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-import numpy as np
+from collections.abc import Callable, Sequence
 
 from replay.engine.poison_attributes import mark_attributes, page_attributes, pgmap_class
 from replay.engine.poison_call import Decided, Surroundings, Verdict
-from replay.engine.poison_effects import apply_effect, dax_range, set_poison, unmap_page
+from replay.engine.poison_effects import change_page, dax_range, unmap
 from replay.engine.poison_signals import (
     CODES,
     SI_KERNEL,
@@ -22,34 +19,32 @@ from replay.engine.poison_signals import (
     Broken,
     Mapper,
     Sent,
-    accessor_signal,
-    mapper_signals,
+    Signals,
 )
+from replay.engine.poison_verdicts import Verdicts
 from replay.engine.transitions import Cell
 from replay.kernel.access import ACCESS, AccessState
 from replay.kernel.calls import Kernel, fact
 from replay.kernel.kill import Signal
-from replay.kernel.memory_failure import MEMORY_FAILURE
-from replay.kernel.poison_2009 import MEMORY_FAILURE_2009
-from replay.kernel.poison_calls import KEEP, Kills, PageEffect, PoisonFunction, verdicts
-from replay.kernel.poison_state import DEFAULTS, PoisonState
-from replay.kernel.soft_offline import SOFT_OFFLINE_PAGE
-from replay.kernel.unpoison import UNPOISON_MEMORY
+from replay.kernel.poison_calls import Kills
 from replay.machine.machine import Machine
-from replay.machine.pages import Page
-from replay.machine.tasks import Mapping
+from replay.machine.mappings import Mapping
+from replay.machine.pages import Condition, Page, Pages
 from replay.trace.header import MachineDescription
-from replay.trace.poison import ActionResult, CallContext, MfFlag, PageFlag, SysctlKey, TaskFlag
-from replay.trace.schema import POISON_CALLS, EventKind, PgmapType
+from replay.trace.poison import ActionResult, CallContext, MfFlag, PageFlag, PageKind, SysctlKey, TaskFlag
+from replay.trace.schema import EventKind, PgmapType
 
 __all__ = ("PoisonEngine",)
 
+_COUNT, _AR, _MUST = int(MfFlag.COUNT_INCREASED), int(MfFlag.ACTION_REQUIRED), int(MfFlag.MUST_KILL)
+_SIMULATED, _HANDLER = int(MfFlag.SW_SIMULATED), int(TaskFlag.HANDLER)
+_NO_MM, _HAS_ENTRY, _NO_ENTRY = int(CallContext.NO_MM), int(CallContext.HAS_ENTRY), int(CallContext.NO_ENTRY)
+_MAX_AFTER = 1 << 16  # conditions remembered
 _SYSCTL_NAMES = {
     "vm.memory_failure_early_kill": SysctlKey.EARLY_KILL,
     "vm.memory_failure_recovery": SysctlKey.RECOVERY,
     "vm.enable_soft_offline": SysctlKey.ENABLE_SOFT_OFFLINE,
 }
-_GATHER = 1 << 16  # calls decided together at most
 
 
 class PoisonEngine:
@@ -60,7 +55,6 @@ class PoisonEngine:
         kernel: whose rules apply.
         description: sysctls at the start.
         surroundings: asks the walk functions.
-        report: takes every call once it is decided, in the order of the rows.
         open_loop: tasks do not die of signals; mappings change by the trace only.
     """
 
@@ -70,7 +64,6 @@ class PoisonEngine:
         kernel: Kernel,
         description: MachineDescription,
         surroundings: Callable[[int], Surroundings],
-        report: Callable[[Decided], None],
         *,
         open_loop: bool = False,
     ) -> None:
@@ -78,15 +71,16 @@ class PoisonEngine:
         self.pages, self.tasks = machine.pages, machine.tasks
         self.counter = 0
         self.node_counters: dict[int, list[int]] = {}
-        self._surroundings, self._report, self._open_loop = surroundings, report, open_loop
+        self._surroundings, self._open_loop = surroundings, open_loop
         self._sysctls = {SysctlKey.EARLY_KILL: 0, SysctlKey.RECOVERY: 1, SysctlKey.ENABLE_SOFT_OFFLINE: 1}
         for name, value in description.sysctls.items():
             if name in _SYSCTL_NAMES:
                 self._sysctls[_SYSCTL_NAMES[name]] = value
-        self._latched = False
+        self.latched = False
         self.used = False
-        self._gathered: list[Decided] = []
-        self._keys: set[tuple[int, int]] = set()
+        self._verdicts = Verdicts(kernel)
+        self._after: dict[tuple[Condition, Verdict], Condition] = {}
+        self._signals = Signals(kernel, machine.tasks.page_shift)
 
     # State rows.
 
@@ -100,13 +94,10 @@ class PoisonEngine:
             return
         if kind is EventKind.TASK_STATE:
             pid, flags, mm = cell("task") or 0, cell("flags") or 0, cell("value")
-            if flags & TaskFlag.EXITED:
-                self.settle()
             self.tasks.describe(pid, flags, pid if mm is None else mm, cell("label"))
             return
         start = cell("pfn") or 0
         end = start + (cell("nr_pages") or 1)
-        self._settle_range(start, end)
         if kind is EventKind.PAGE_STATE:
             owner = cell("owner_ret")
             page = Page(
@@ -129,13 +120,11 @@ class PoisonEngine:
 
     def _clear_error(self, start: int, pages: int) -> None:
         """A write over bad blocks of a pmem device: the flags go, the counter stays."""
-        self.settle()
         if self.kernel.has("clear-error-restores"):
             self.pages.clear(start, start + pages)
 
     def access(self, cell: Cell) -> tuple[str, list[Sent]]:
         """Return the deciding check and the signal when a task touches an address where it expects a page."""
-        self.settle()
         pfn, pid = cell("pfn") or 0, cell("task") or 0
         mm = self.tasks.task(pid).mm
         entries = [m for m in self.tasks.of(pfn) if m.poisoned and self.tasks.task(m.task).mm == mm]
@@ -154,38 +143,62 @@ class PoisonEngine:
 
     # Calls.
 
-    def call(self, kind: EventKind, row: int, at: int, cell: Cell) -> None:
-        """Encode a call; it is decided with those that follow, or before the next that depends on it."""
+    def call(self, kind: EventKind, row: int, at: int, cell: Cell) -> Decided:
+        """Carry out a call."""
         pfn = cell("pfn") or 0
-        surroundings = self._surroundings(pfn)
-        page = self.pages.at(pfn)
-        key = page.order, pfn >> page.order
-        if key in self._keys or len(self._gathered) >= _GATHER:
-            self.settle()
-            page = self.pages.at(pfn)
-        mappers = [Mapper(m, self.tasks.task(m.task)) for m in self.tasks.of(pfn)]
-        attributes = self._attributes(kind, pfn, page, surroundings, mappers, cell)
-        self._gathered.append(Decided(kind, row, at, pfn, cell("task"), cell, attributes, page, mappers, surroundings))
-        self._keys.add(key)
-        self.used = True
-        simulated = (cell("flags") or 0) & MfFlag.SW_SIMULATED
-        if kind is EventKind.MEMORY_FAILURE and not simulated and self.kernel.has("hugetlb-raw-list"):
-            self._latched = True
-        if surroundings.pgmap or any(not m.task.flags & TaskFlag.HANDLER for m in mappers):
-            self.settle()  # it may unmap a range, or kill a task that maps other pages
+        call = self.encode(kind, row, at, pfn, cell, self._surroundings(pfn), self.pages)
+        self._verdicts.decide([call])
+        if call.verdict is not None:
+            self._apply(call, call.verdict)
+        call.poisoned = self.pages.is_poisoned(pfn)
+        self.made(latches=self.latches(kind, cell("flags") or 0))
+        return call
 
-    def settle(self) -> None:
-        """Decide what has gathered, in the order of the rows."""
-        gathered, self._gathered, self._keys = self._gathered, [], set()
-        for kind in POISON_CALLS:
-            calls = [c for c in gathered if c.kind is kind]
-            if calls:
-                self._decide(_function(kind, self.kernel), calls)
-        for call in gathered:
-            if call.verdict is not None:
-                self._apply(call, call.verdict)
-            call.poisoned = self.pages.is_poisoned(call.pfn)
-            self._report(call)
+    def encode(
+        self, kind: EventKind, row: int, at: int, pfn: int, cell: Cell, surroundings: Surroundings, pages: Pages
+    ) -> Decided:
+        """Return a call that is still to be decided, on a page of these pages."""
+        page = pages.at(pfn)
+        mappers = [Mapper(m, self.tasks.task(m.task)) for m in self.tasks.of(pfn)] if pages is self.pages else []
+        attributes = self._attributes(kind, pfn, pages, surroundings, mappers, cell)
+        return Decided(kind, row, at, pfn, cell("task"), cell, attributes, page, mappers, surroundings)
+
+    def decide(self, calls: Sequence[Decided]) -> None:
+        """Fill in the verdicts of calls that do not depend on each other."""
+        self._verdicts.decide(calls)
+
+    def after(self, condition: Condition, verdict: Verdict) -> Condition:
+        """Return the condition in which a call leaves a page that is no hugetlb page, and that it flags itself."""
+        key = condition, verdict
+        if key not in self._after:
+            alone = Pages()
+            alone.become(0, condition)
+            change_page(alone, self.kernel, 0, 0, verdict)
+            if len(self._after) > _MAX_AFTER:
+                self._after = {}
+            self._after[key] = alone.condition(0)
+        return self._after[key]
+
+    def latches(self, kind: EventKind, flags: int) -> bool:
+        """Return whether a call of this kind is a hardware error as far as unpoisoning goes."""
+        hardware = kind is EventKind.MEMORY_FAILURE and not flags & _SIMULATED
+        return hardware and self.kernel.has("hugetlb-raw-list")
+
+    @property
+    def setting(self) -> tuple[bool, ...]:
+        """What decisions depend on besides the call and what is around its page: sysctls, and whether an error was seen."""
+        return (*(bool(value) for _, value in sorted(self._sysctls.items())), self.latched)
+
+    def made(self, *, latches: bool) -> None:
+        """Note that calls were made, and whether one of them is a hardware error."""
+        self.used = True
+        self.latched |= latches
+
+    def count_in_node(self, node: int, result: int, count: int = 1) -> None:
+        """Count events of a node."""
+        counters = self.node_counters.setdefault(node, [0] * (1 + len(ActionResult)))
+        counters[0] += count
+        counters[1 + result] += count
 
     def counters(self) -> dict[str, int]:
         """Return the counters by name: poisoned pages, and per node total and results."""
@@ -199,7 +212,6 @@ class PoisonEngine:
 
     def removed(self, start: int, end: int) -> None:
         """Memory of pfns ``[start, end)`` is gone, its poisoned pages are no longer counted."""
-        self.settle()
         self.counter -= self.pages.clear(start, end)
         self.pages.describe(start, end, Page())
         nodes = {node - 1 for _, _, node in self.machine.nodes}
@@ -207,101 +219,84 @@ class PoisonEngine:
 
     def unmapped(self, start: int, end: int) -> None:
         """Device memory of pfns ``[start, end)`` is gone, and its flags with it; some kernels count them down."""
-        self.settle()
         gone = self.pages.clear(start, end)
         if self.kernel.has("section-removal-counts-down") and self.counter:
             self.counter -= gone
 
-    def _settle_range(self, start: int, end: int) -> None:
-        """Decide gathered calls if one of them is on a page (or folio) of the range."""
-        for c in self._gathered:
-            folio = c.pfn >> c.page.order << c.page.order
-            if folio < end and start < folio + (1 << c.page.order):
-                self.settle()
-                return
-
     def _attributes(
-        self, kind: EventKind, pfn: int, page: Page, around: Surroundings, mappers: list[Mapper], cell: Cell
+        self, kind: EventKind, pfn: int, pages: Pages, around: Surroundings, mappers: list[Mapper], cell: Cell
     ) -> dict[str, object]:
+        page = pages.at(pfn)
         flags, context = cell("flags") or 0, cell("context") or 0
         found = self.machine.pagemaps.by_id.get(around.pgmap) if around.pgmap else None
         values: dict[str, object] = {
-            "COUNT": flags & MfFlag.COUNT_INCREASED,
-            "AR": flags & MfFlag.ACTION_REQUIRED,
-            "MUST": flags & MfFlag.MUST_KILL,
-            "SW": flags & MfFlag.SW_SIMULATED,
+            "COUNT": bool(flags & _COUNT),
+            "AR": bool(flags & _AR),
+            "MUST": bool(flags & _MUST),
+            "SW": bool(flags & _SIMULATED),
             "recov": self._sysctls[SysctlKey.RECOVERY],
             "softon": self._sysctls[SysctlKey.ENABLE_SOFT_OFFLINE],
             "es": self._sysctls[SysctlKey.EARLY_KILL],
-            "hwmf": self._latched,
-            "nomm": context & CallContext.NO_MM,
+            "hwmf": self.latched,
+            "nomm": bool(context & _NO_MM),
             "curpt": self._has_entry(context, mappers, cell("task")),
             "valid": around.valid,
             "online": around.online,
-            "pgmap": pgmap_class(found.type) if found else 0,
+            "pgmap": int(pgmap_class(found.type)) if found else 0,
             "meta": around.metadata,
             "own_rc": page.owner_ret,
-            "kind": page.kind,
-            "map": page.mapping,
+            "kind": int(page.kind),
+            "map": int(page.mapping),
             "pins": page.pins,
             "refs": page.refs,
             "mig": (cell("value") or 0) if kind is EventKind.SOFT_OFFLINE_PAGE else 0,
-            **page_attributes(page),
-            **mark_attributes(kind, self.pages, pfn),
+            **page_attributes(page.flags),
+            **mark_attributes(kind, pages, pfn),
         }
         return values
 
     def _has_entry(self, context: int, mappers: list[Mapper], task: int | None) -> bool:
-        if context & (CallContext.HAS_ENTRY | CallContext.NO_ENTRY) or task is None:
-            return bool(context & CallContext.HAS_ENTRY)
+        if context & (_HAS_ENTRY | _NO_ENTRY) or task is None:
+            return bool(context & _HAS_ENTRY)
         mm = self.tasks.task(task).mm
         return any(m.task.mm == mm for m in mappers)
-
-    def _decide(self, function: PoisonFunction, calls: list[Decided]) -> None:
-        columns = {name: np.array([c.attributes.get(name, DEFAULTS[name]) for c in calls]) for name in DEFAULTS}
-        states = PoisonState.of(len(calls), self.kernel.features, **columns)
-        found = verdicts(function, states, len(calls))
-        for i, call in enumerate(calls):
-            call.take(function, found, i)
 
     def _apply(self, call: Decided, verdict: Verdict) -> None:
         """Carry out what a verdict says: signals, marks, counters, the page's condition."""
         self._signal(call, verdict.kills)
-        if verdict.poison != KEEP:
-            set_poison(self.pages, self._flagged_page(call), verdict.poison)
-        if verdict.unmapped:
-            unmap_page(self.tasks, self.pages, call.pfn, entries=verdict.entries)
-        if verdict.effect in {PageEffect.SOFT_FREE, PageEffect.SOFT_USED}:
-            unmap_page(self.tasks, self.pages, call.pfn, entries=False)
-        apply_effect(self.pages, self.kernel, call.pfn, verdict.effect, unmapped=verdict.unmapped)
+        unmap(self.tasks, self.pages, call.pfn, verdict)
+        flagged = self._flagged_page(call)
+        if call.page.kind == PageKind.HUGE or flagged != call.pfn:
+            change_page(self.pages, self.kernel, call.pfn, flagged, verdict)
+        else:
+            self.pages.become(call.pfn, self.after(self.pages.condition(call.pfn), verdict))
         self.counter += call.counted
         if verdict.event:
-            self._count_in_node(call)
+            node = self.machine.node_of(call.pfn)
+            if node is not None:
+                self.count_in_node(node, call.result)
 
     def _signal(self, call: Decided, kills: Kills) -> None:
         if kills is Kills.NOBODY:
             return
-        state = PoisonState.of(
-            None, self.kernel.features, **{n: call.attributes[n] for n in DEFAULTS if n in call.attributes}
-        )
-        broken = Broken(self.kernel, state, call.page, call.pfn, self.tasks.page_shift)
+        broken = Broken(call.attributes, call.page, call.pfn)
         current = None if call.task is None else self.tasks.task(call.task)
         if kills is Kills.SGX:
             if current is not None and call.attributes["AR"]:
                 call.signals = [Sent(current.pid, SIGBUS, SI_KERNEL)]
         elif kills is Kills.ACCESSOR:
             if current is not None:
-                call.signals = accessor_signal(broken, call.mappers, current)
+                call.signals = self._signals.to_accessor(broken, call.mappers, current)
         else:
             live = [m for m in call.mappers if not m.mapping.poisoned]
-            call.signals = mapper_signals(broken, kills, live, current)
+            call.signals = self._signals.to_mappers(broken, kills, live, current)
             if kills is Kills.DAX and call.signals:
                 collected = {self.tasks.task(s.task).mm for s in call.signals}
                 zapped = [m.mapping for m in live if m.task.mm in collected]
                 self.tasks.zap(*dax_range(call.pfn, zapped, self.tasks.page_shift))
         call.names = {s.task: self.tasks.task(s.task).label for s in call.signals}
         for sent in () if self._open_loop else call.signals:
-            if sent.signal == SIGKILL or not self.tasks.task(sent.task).flags & TaskFlag.HANDLER:
+            if sent.signal == SIGKILL or not self.tasks.task(sent.task).flags & _HANDLER:
                 self.tasks.exit(sent.task)
 
     def _flagged_page(self, call: Decided) -> int:
@@ -310,16 +305,3 @@ class PoisonEngine:
         if found is None or pgmap_class(found.type) != PgmapType.GENERIC or not self.kernel.has("device-dax-compound"):
             return call.pfn
         return call.pfn >> found.shift << found.shift
-
-    def _count_in_node(self, call: Decided) -> None:
-        node = self.machine.node_of(call.pfn)
-        if node is not None:
-            counters = self.node_counters.setdefault(node, [0] * (1 + len(ActionResult)))
-            counters[0] += 1
-            counters[1 + call.result] += 1
-
-
-def _function(kind: EventKind, kernel: Kernel) -> PoisonFunction:
-    if kind is EventKind.MEMORY_FAILURE:
-        return MEMORY_FAILURE_2009 if kernel.has("poison-2009") else MEMORY_FAILURE
-    return SOFT_OFFLINE_PAGE if kind is EventKind.SOFT_OFFLINE_PAGE else UNPOISON_MEMORY

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 from replay.kernel.poison_state import HugeState
-from replay.machine.pages import Page, Pages
+from replay.machine.pages import Pages
 from replay.trace.poison import PageFlag, PageKind
 from replay.trace.schema import EventKind, PgmapType
 
@@ -45,27 +47,33 @@ _CLEAR = {
 }
 
 
-def page_attributes(page: Page) -> dict[str, object]:
+@lru_cache(1 << 12)
+def page_attributes(flags: int) -> dict[str, object]:
     """Return the attributes that a page's flags give; those named after what fails are set when the flag is clear."""
-    huge = HugeState.FREE if page.has(_F.HUGE_FREE) else HugeState.BUSY if page.has(_F.HUGE_BUSY) else HugeState.USED
+    huge = HugeState.FREE if flags & _F.HUGE_FREE else HugeState.BUSY if flags & _F.HUGE_BUSY else HugeState.USED
     return {
-        **{name: page.has(flag) for name, flag in _SET.items()},
-        **{name: not page.has(flag) for name, flag in _CLEAR.items()},
+        **{name: bool(flags & flag) for name, flag in _SET.items()},
+        **{name: not flags & flag for name, flag in _CLEAR.items()},
         "ht": int(huge),
     }
 
 
 def mark_attributes(kind: EventKind, pages: Pages, pfn: int) -> dict[str, object]:
     """Return the attributes that earlier calls left on a page, as a call of this kind sees them."""
-    page = pages.at(pfn)
+    page, marks = pages.at(pfn), pages.condition(pfn).marks
     if page.kind != PageKind.HUGE:
-        return {"hwp": pfn in pages.poisoned, "taken": pfn in pages.taken}
+        return {"hwp": bool(marks & PageFlag.HWPOISON), "taken": bool(marks & PageFlag.TAKEN_OFF)}
     tail = pfn != pages.unit(pfn)[0] or page.has(PageFlag.TAIL)
     poisoned = pages.is_poisoned(pfn)
     if kind is not EventKind.MEMORY_FAILURE:
         poisoned &= not tail  # these look at the page's own flag, which only the head carries
-    raw = pages.raw_in(pfn)
-    return {"tail": tail, "hwp": poisoned, "rawhit": pfn in raw, "rawcnt": len(raw), "unrel": pfn in pages.unreliable}
+    return {
+        "tail": tail,
+        "hwp": poisoned,
+        "rawhit": bool(marks & PageFlag.RAW_LISTED),
+        "rawcnt": len(pages.raw_in(pfn)),
+        "unrel": bool(marks & PageFlag.RAW_UNRELIABLE),
+    }
 
 
 def pgmap_class(pgmap_type: int) -> int:

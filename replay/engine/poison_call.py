@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from replay.engine.poison_signals import Mapper, Sent
 from replay.engine.transitions import Cell
@@ -11,7 +12,7 @@ from replay.machine.pages import Page
 from replay.trace.poison import NO_ACTION
 from replay.trace.schema import EventKind
 
-__all__ = ("Decided", "Surroundings", "Verdict")
+__all__ = ("Answered", "Decided", "Surroundings", "Verdict")
 
 
 @dataclass(frozen=True)
@@ -50,6 +51,18 @@ class Verdict:
     unmapped: bool
     entries: bool
     event: bool
+
+
+class Answered(NamedTuple):
+    """What was decided about a call; the fields are those of ``Decided``."""
+
+    check: PoisonCheck | None
+    undecided: bool
+    verdict: Verdict | None
+    ret: int
+    action: int
+    result: int
+    counted: int
 
 
 @dataclass
@@ -117,3 +130,11 @@ class Decided:
             entries=bool(found.entries[i]),
             event=bool(found.event[i]),
         )
+
+    def answered(self) -> Answered:
+        """Return what was decided."""
+        return Answered(self.check, self.undecided, self.verdict, self.ret, self.action, self.result, self.counted)
+
+    def take_over(self, known: Answered) -> None:
+        """Take over what was decided about another call of the same state."""
+        self.check, self.undecided, self.verdict, self.ret, self.action, self.result, self.counted = known

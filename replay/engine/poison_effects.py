@@ -4,29 +4,53 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from replay.engine.poison_call import Verdict
 from replay.kernel.calls import Kernel
-from replay.kernel.poison_calls import PageEffect
+from replay.kernel.poison_calls import KEEP, PageEffect
+from replay.machine.mappings import Mapping
 from replay.machine.pages import Page, Pages
-from replay.machine.tasks import Mapping, Tasks
+from replay.machine.tasks import Tasks
 from replay.trace.poison import PageFlag, PageKind
 
-__all__ = ("apply_effect", "dax_range", "set_poison", "unmap_page")
+__all__ = ("change_page", "dax_range", "unmap")
 
 _KERNEL = Page(kind=PageKind.KERNEL, refs=1)
 _FREE = Page(kind=PageKind.BUDDY, refs=0)
+_RAW = PageFlag.HWPOISON | PageFlag.RAW_LISTED
 
 
-def set_poison(pages: Pages, pfn: int, change: int) -> None:
+def change_page(pages: Pages, kernel: Kernel, pfn: int, flagged: int, verdict: Verdict) -> None:
+    """Leave the marks of a call, and put its page into the condition that follows.
+
+    Args:
+        pages: all pages.
+        kernel: whose rules apply.
+        pfn: the page.
+        flagged: the page that gets HWPoison.
+        verdict: on the call.
+    """
+    if verdict.poison != KEEP:
+        _set_poison(pages, flagged, verdict.poison)
+    _apply(pages, kernel, pfn, verdict.effect, unmapped=verdict.unmapped)
+
+
+def unmap(tasks: Tasks, pages: Pages, pfn: int, verdict: Verdict) -> None:
+    """Remove the mappings that a call removes; the page is still what it was."""
+    if verdict.unmapped:
+        _unmap_page(tasks, pages, pfn, entries=verdict.entries)
+    if verdict.effect in {PageEffect.SOFT_FREE, PageEffect.SOFT_USED}:
+        _unmap_page(tasks, pages, pfn, entries=False)
+
+
+def _set_poison(pages: Pages, pfn: int, change: int) -> None:
     """Set (1) or clear (0) HWPoison of a page; of a hugetlb page, in the list of its folio too."""
     if not change:
         pages.clear(*pages.unit(pfn))
         return
-    pages.poisoned.add(pfn)
-    if pages.at(pfn).kind == PageKind.HUGE:
-        pages.raw.add(pfn)
+    pages.mark(pfn, _RAW if pages.at(pfn).kind == PageKind.HUGE else PageFlag.HWPOISON)
 
 
-def apply_effect(pages: Pages, kernel: Kernel, pfn: int, effect: PageEffect, *, unmapped: bool) -> None:
+def _apply(pages: Pages, kernel: Kernel, pfn: int, effect: PageEffect, *, unmapped: bool) -> None:
     """Put a page into the condition that a call leaves it in (table "Page afterwards" of the poison model)."""
     page = pages.at(pfn)
     if effect in _EFFECTS:
@@ -42,7 +66,7 @@ def apply_effect(pages: Pages, kernel: Kernel, pfn: int, effect: PageEffect, *, 
         _soft_offlined(pages, kernel, pfn, page, free=effect is PageEffect.SOFT_FREE)
 
 
-def unmap_page(tasks: Tasks, pages: Pages, pfn: int, *, entries: bool) -> None:
+def _unmap_page(tasks: Tasks, pages: Pages, pfn: int, *, entries: bool) -> None:
     """Remove the mappings of a page (of its hugetlb folio), leaving hwpoison entries or nothing."""
     page = pages.at(pfn)
     if entries:
@@ -60,28 +84,29 @@ def dax_range(pfn: int, mappings: list[Mapping], page_shift: int) -> tuple[int, 
 
 def _taken_off(pages: Pages, pfn: int, page: Page) -> None:
     if page.kind == PageKind.HUGE:
-        _dissolve(pages, pfn, page)
+        _dissolve(pages, pfn)
     pages.describe(pfn, pfn + 1, _KERNEL)
-    pages.taken.add(pfn)
+    pages.mark(pfn, PageFlag.TAKEN_OFF)
 
 
 def _huge_freed(pages: Pages, pfn: int, page: Page) -> None:
     free = page.has(PageFlag.HUGE_FREE)
     if not page.has(PageFlag.NOT_DISSOLVABLE) and (free or page.pins == 0):
-        _dissolve(pages, pfn, page)
+        _dissolve(pages, pfn)
     elif free:
         pages.change(pfn, refs=0)
     else:
         pages.change(pfn, refs=0, flags=page.flags & ~PageFlag.MAPPED | PageFlag.HUGE_FREE)
 
 
-def _dissolve(pages: Pages, pfn: int, page: Page) -> None:
+def _dissolve(pages: Pages, pfn: int) -> None:
     """Turn a hugetlb folio into free pages; the marks go to the pages that are broken."""
     start, end = pages.unit(pfn)
-    broken = pages.raw_in(pfn) | {pfn}
+    broken = {*pages.raw_in(pfn), pfn}
     pages.clear(start, end)
-    pages.poisoned |= broken
     pages.describe(start, end, _FREE)
+    for page_frame in broken:
+        pages.mark(page_frame, PageFlag.HWPOISON)
 
 
 def _removed(pages: Pages, pfn: int, page: Page) -> None:
@@ -101,8 +126,7 @@ def _in_buddy(pages: Pages, pfn: int, page: Page) -> None:
 
 
 def _raw_added(pages: Pages, pfn: int, page: Page) -> None:
-    pages.poisoned.add(pfn)
-    pages.raw.add(pfn)
+    pages.mark(pfn, _RAW)
 
 
 def _unpoisoned(pages: Pages, pfn: int, page: Page) -> None:
@@ -118,16 +142,13 @@ def _unpoisoned(pages: Pages, pfn: int, page: Page) -> None:
 
 def _soft_offlined(pages: Pages, kernel: Kernel, pfn: int, page: Page, *, free: bool) -> None:
     if page.kind == PageKind.HUGE:
-        pages.raw.add(pfn)
-        pages.poisoned.add(pfn)
+        pages.mark(pfn, _RAW)
         if page.has(PageFlag.NOT_DISSOLVABLE):
             pages.change(pfn, refs=0, flags=page.flags & ~PageFlag.MAPPED | PageFlag.HUGE_FREE)
             return
-        _dissolve(pages, pfn, page)
+        _dissolve(pages, pfn)
     pages.describe(pfn, pfn + 1, Page(kind=PageKind.KERNEL, refs=1 if kernel.has("soft-offline-by-pfn") else 0))
-    pages.poisoned.add(pfn)
-    if free:
-        pages.taken.add(pfn)
+    pages.mark(pfn, PageFlag.HWPOISON | PageFlag.TAKEN_OFF if free else PageFlag.HWPOISON)
 
 
 _EFFECTS: dict[PageEffect, Callable[[Pages, int, Page], None]] = {

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
+from collections import Counter as Tallied
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
 
 from replay.engine.poison import PoisonEngine
 from replay.engine.poison_call import Decided
+from replay.engine.poison_columns import column_at, recorded_at
+from replay.engine.poison_compare import ACTION, FLAG, UNDECIDED, compare_plain, event_text
+from replay.engine.poison_plain import Walked
 from replay.engine.poison_signals import SIGKILL, Sent
-from replay.engine.rows import Outcomes
-from replay.engine.tally import Difference, Tally
+from replay.engine.poison_steps import Steps
+from replay.engine.rows import ColumnSource, Outcomes
+from replay.engine.tally import MAX_DIFFERENCES, Difference, Tally
 from replay.engine.transitions import Cell
-from replay.kernel.poison_types import ActionType, decode
+from replay.kernel.poison_types import decode
 from replay.trace.poison import NO_ACTION, ActionResult, Counter
 
 __all__ = ("ACCESSES", "ACTION", "COUNTERS", "FLAG", "SIGNALS", "UNDECIDED", "PoisonReport")
 
-ACTION = "poison action"
-FLAG = "HWPoison flag"
 SIGNALS = "poison signals"
 ACCESSES = "signals on access"
 COUNTERS = "poison counters"
-UNDECIDED = "the state of the page is not in the trace"
+Label = tuple[str, str, str]
+_MAX_HELD = 1 << 12  # differences held back until those of other rows are known
 _TAINTED = "follows from calls that are not decided"
 
 
@@ -47,6 +56,31 @@ class _Call:
     seen: list[tuple[int, int, int | None, int | None, int | None]] = field(default_factory=list)
 
 
+@dataclass(frozen=True)
+class _Unheard:
+    """Calls that nobody was signalled for, by ascending call number.
+
+    Attributes:
+        number: the calls' ``call``.
+        row: row numbers.
+        pfn: their pages.
+        undecided: whether they are not decided.
+    """
+
+    number: NDArray[np.generic]
+    row: NDArray[np.int64]
+    pfn: NDArray[np.generic]
+    undecided: NDArray[np.bool_]
+
+    def find(self, number: int) -> _Call | None:
+        """Return a call by its number."""
+        wanted = self.number.dtype.type(number)  # of another type it would make a copy of all numbers
+        at = int(np.searchsorted(self.number, wanted, "right")) - 1  # of several, the last
+        if at < 0 or int(self.number[at]) != number:
+            return None
+        return _Call(int(self.row[at]), int(self.pfn[at]), bool(self.undecided[at]), set(), {})
+
+
 class PoisonReport:
     """Counts what poison calls answer, and compares it.
 
@@ -59,22 +93,25 @@ class PoisonReport:
         self.tally = tally
         self._kernel = kernel
         self._calls: dict[int, _Call] = {}
+        self._unheard: list[_Unheard] = []
         self._tainted = False
+        self._labelled: tuple[Steps, list[Label], NDArray[np.int64]] | None = None
+        self._held: list[Difference] | None = None
 
     def decided(self, call: Decided, outcomes: Outcomes | None) -> None:
         """Take a decided call."""
-        name = call.kind.name.lower()
-        answer = "undecided" if call.undecided else _answer(call)
-        self.tally.decided(name, "undecided" if call.check is None or call.undecided else call.check.id, answer, 1)
+        self.tally.decided(*_label(call), 1)
         self._tainted |= call.undecided
-        self._ret(call, name)
+        self._ret(call, call.kind.name.lower())
         self._action(call)
         self._flag(call)
         number = call.cell("call")
         if number is not None:
             sent = {s.task: s for s in call.signals}
             mappers = {m.task.pid for m in call.mappers}
-            self._calls[number] = _Call(call.row, call.pfn, call.undecided, mappers, sent)
+            later = self._find_unheard(number)
+            if later is None or later.row < call.row:
+                self._calls[number] = _Call(call.row, call.pfn, call.undecided, mappers, sent)
         if outcomes is not None:
             for column in ("action", "result", "poisoned", "counted"):
                 outcomes[column][call.at] = int(getattr(call, column))
@@ -82,10 +119,40 @@ class PoisonReport:
             outcomes["signals"][call.at] = len(call.signals)
             outcomes["match"][call.at] = int(not call.undecided and call.ret == call.cell("recorded_ret"))
 
+    def plain(self, calls: Walked, batch: ColumnSource, outcomes: Outcomes | None) -> None:
+        """Take plain calls: all at once what ``decided`` takes one by one."""
+        steps = calls.steps
+        labels, of_step = self._labels_of(steps)
+        counts = np.zeros(len(labels), np.int64)
+        np.add.at(counts, of_step, calls.counts)
+        for label, count in zip(labels, counts.tolist(), strict=True):
+            self.tally.decided(*label, count)
+        self._tainted |= bool(steps.undecided[calls.counts > 0].any())
+        same = compare_plain(self.tally, self._kernel, calls, batch, self._differ)
+        self._note_unheard(calls, batch)
+        if outcomes is not None:
+            for column in ("action", "result", "poisoned", "counted", "ret"):
+                outcomes[column][calls.rows] = getattr(steps, column)[calls.step]
+            outcomes["match"][calls.rows] = same
+
+    @contextmanager
+    def in_row_order(self) -> Iterator[None]:
+        """Show differences in the order of the rows, though calls are taken in another."""
+        held: list[Difference] = []
+        self._held = held
+        try:
+            yield
+        finally:
+            self._held = None
+        for difference in _first(held):
+            self.tally.differ(difference)
+
     def signal(self, cell: Cell) -> None:
         """Take a recorded signal; one that belongs to no poison call was seen at an access."""
-        call = self._calls.get(cell("call") or 0)
+        number = cell("call") or 0
+        call = self._calls.get(number) or self._find_unheard(number)
         if call is not None:
+            self._calls[number] = call
             seen = (cell("task") or 0, cell("signal") or 0)
             call.seen.append((*seen, cell("recorded_code"), cell("recorded_addr"), cell("recorded_lsb")))
 
@@ -115,7 +182,34 @@ class PoisonReport:
         """Compare the signals of all calls."""
         for call in self._calls.values():
             self._compare_signals(call)
-        self._calls = {}
+        self._calls, self._unheard = {}, []
+
+    def _labels_of(self, steps: Steps) -> tuple[list[Label], NDArray[np.int64]]:
+        """Return the labels of steps, and for each step which of them it has."""
+        if self._labelled is None or self._labelled[0] is not steps:
+            numbers: dict[Label, int] = {}
+            of_step = [numbers.setdefault(_label(call), len(numbers)) for call in steps.calls]
+            self._labelled = steps, list(numbers), np.array(of_step, np.int64)
+        return self._labelled[1:]
+
+    def _note_unheard(self, calls: Walked, batch: ColumnSource) -> None:
+        """Remember calls whose signals, if any were recorded, are still to come."""
+        given = recorded_at(batch, "call", calls.rows)
+        if not given.any():
+            return
+        which = np.flatnonzero(given.mask())
+        which = which[np.argsort(given.value[which], kind="stable")]
+        number, undecided = given.value[which], calls.steps.undecided[calls.step[which]]
+        rows = batch.row + calls.rows[which]
+        pfns = column_at(batch, "pfn", calls.rows)[which]
+        before = np.fromiter(self._calls, np.int64, len(self._calls))
+        for replaced in before[np.isin(before, number)].tolist():
+            del self._calls[replaced]
+        self._unheard.append(_Unheard(number, rows, pfns, undecided))
+
+    def _find_unheard(self, number: int) -> _Call | None:
+        found = (calls.find(number) for calls in reversed(self._unheard))
+        return next((call for call in found if call is not None), None)
 
     def _ret(self, call: Decided, name: str) -> None:
         recorded = call.cell("recorded_ret")
@@ -124,18 +218,18 @@ class PoisonReport:
         agreed = int(not call.undecided and call.ret == recorded)
         self.tally.compare(name, 1, agreed, UNDECIDED, int(call.undecided))
         if not agreed and not call.undecided:
-            self._differ(call, name, str(recorded), f"{call.ret} ({_id(call)})")
+            self._differ(Difference(name, call.row, call.pfn, str(recorded), f"{call.ret} ({_id(call)})", 1))
 
     def _action(self, call: Decided) -> None:
         number = call.cell("recorded_type")
         if number is None:
             return
-        recorded = _event(decode(self._kernel, number), call.cell("recorded_result"))
-        replayed = _event(None if call.action == NO_ACTION else ActionType(call.action), call.result)
+        recorded = event_text(decode(self._kernel, number), call.cell("recorded_result"))
+        replayed = event_text(call.action, call.result)
         agreed = int(not call.undecided and recorded == replayed)
         self.tally.compare(ACTION, 1, agreed, UNDECIDED, int(call.undecided))
         if not agreed and not call.undecided:
-            self._differ(call, ACTION, recorded, f"{replayed} ({_id(call)})")
+            self._differ(Difference(ACTION, call.row, call.pfn, recorded, f"{replayed} ({_id(call)})", 1))
 
     def _flag(self, call: Decided) -> None:
         recorded = call.cell("recorded_hwpoison")
@@ -144,7 +238,7 @@ class PoisonReport:
         agreed = int(not call.undecided and recorded == int(call.poisoned))
         self.tally.compare(FLAG, 1, agreed, UNDECIDED, int(call.undecided))
         if not agreed and not call.undecided:
-            self._differ(call, FLAG, str(recorded), f"{int(call.poisoned)} ({_id(call)})")
+            self._differ(Difference(FLAG, call.row, call.pfn, str(recorded), f"{int(call.poisoned)} ({_id(call)})", 1))
 
     def _compare_signals(self, call: _Call) -> None:
         seen: dict[int, tuple[int, int | None, int | None, int | None]] = {}
@@ -157,8 +251,24 @@ class PoisonReport:
                 recorded, replayed = str(seen.get(task, "none")), str(call.sent.get(task, "none"))
                 self.tally.differ(Difference(call.aspect, call.row, call.pfn, f"task {task}: {recorded}", replayed, 1))
 
-    def _differ(self, call: Decided, aspect: str, recorded: str, replayed: str) -> None:
-        self.tally.differ(Difference(aspect, call.row, call.pfn, recorded, replayed, 1))
+    def _differ(self, difference: Difference) -> None:
+        if self._held is None:
+            self.tally.differ(difference)
+        else:
+            self._held.append(difference)
+            if len(self._held) >= _MAX_HELD:
+                self._held[:] = _first(self._held)
+
+
+def _first(differences: list[Difference]) -> list[Difference]:
+    """Return as many of the differences as are shown of each aspect, in the order of the rows."""
+    seen: Tallied[str] = Tallied()
+    first = []
+    for difference in sorted(differences, key=lambda d: d.row):
+        seen[difference.aspect] += 1
+        if seen[difference.aspect] <= MAX_DIFFERENCES:
+            first.append(difference)
+    return first
 
 
 def _same(sent: Sent | None, seen: tuple[int, int | None, int | None, int | None] | None) -> bool:
@@ -174,16 +284,17 @@ def _same(sent: Sent | None, seen: tuple[int, int | None, int | None, int | None
     return all(recorded is None or recorded == replayed for recorded, replayed in pairs)
 
 
+def _label(call: Decided) -> Label:
+    """Return the function, check and answer that a call is counted under."""
+    if call.undecided or call.check is None:
+        return call.kind.name.lower(), "undecided", "undecided" if call.undecided else _answer(call)
+    return call.kind.name.lower(), call.check.id, _answer(call)
+
+
 def _answer(call: Decided) -> str:
     if call.action == NO_ACTION:
         return str(call.ret) if call.check is None or call.ret != call.check.answer.value else call.check.answer.name
-    return _event(ActionType(call.action), call.result)
-
-
-def _event(action: ActionType | None, result: int | None) -> str:
-    if action is None:
-        return "no action"
-    return f"{action.display}: {ActionResult(result or 0).name.capitalize()}"
+    return event_text(call.action, call.result)
 
 
 def _id(call: Decided) -> str:

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping
 
 import numpy as np
+from numpy.typing import NDArray
 
 from replay.engine.poison import PoisonEngine
 from replay.engine.poison_call import Decided, Surroundings
+from replay.engine.poison_columns import RowCells
+from replay.engine.poison_plain import PlainCalls
 from replay.engine.poison_report import PoisonReport
 from replay.engine.resolve import StateIndex
-from replay.engine.rows import ColumnSource, Outcomes, cell_of
+from replay.engine.rows import ColumnSource, Outcomes
 from replay.engine.tabulate import YES, DecisionTable
 from replay.engine.tally import Tally
 from replay.engine.transitions import Cell
@@ -20,9 +24,15 @@ from replay.kernel.memremap import MemunmapPages
 from replay.kernel.walk import PFN_TO_ONLINE_PAGE, PFN_VALID, Bit, PgmapState
 from replay.machine.machine import Machine
 from replay.trace.header import MachineDescription
-from replay.trace.schema import POISON_CALLS, EventKind, Phase
+from replay.trace.schema import POISON_CALLS, POISON_STATES, EventKind, Phase
 
-__all__ = ("PoisonRows",)
+__all__ = ("IS_POISON", "PoisonRows")
+
+_MANY = 8  # calls in a row from which on they are taken together
+_IS_CALL = np.zeros(256, np.bool_)
+_IS_CALL[list(POISON_CALLS)] = True
+IS_POISON = np.zeros(256, np.bool_)
+IS_POISON[[*POISON_CALLS, *POISON_STATES, EventKind.SIGNAL, EventKind.ACCESS, EventKind.COUNTERS]] = True
 
 
 class PoisonRows:
@@ -56,31 +66,68 @@ class PoisonRows:
         self._online = tables[PFN_TO_ONLINE_PAGE.name].classes
         self._tally = tally
         self._report = PoisonReport(tally, description.kernel)
-        self._engine = PoisonEngine(
-            machine, kernel, description, self._surroundings, self._decided, open_loop=open_loop
-        )
+        self._engine = PoisonEngine(machine, kernel, description, self._surroundings, open_loop=open_loop)
+        self._plain = PlainCalls(self._engine, index, self._valid, self._online)
         self._log = log
-        self._waiting: dict[int, Outcomes | None] = {}
+        self._cells: RowCells | None = None
         self._going: dict[int, Call] = {}
 
-    @property
-    def settled(self) -> bool:
-        """Whether no call is waiting to be decided."""
-        return not self._waiting
+    def take_rows(self, batch: ColumnSource, start: int, end: int, outcomes: Outcomes | None) -> None:
+        """Take those of some rows that are about poison.
 
-    def take(self, batch: ColumnSource, kind: EventKind, at: int, outcomes: Outcomes | None) -> None:
+        Args:
+            batch: which they are rows of.
+            start: index of the first within the batch.
+            end: index after the last.
+            outcomes: columns of the batch, or None.
+        """
+        kinds = np.asarray(batch.column("kind")[start:end], np.uint8)
+        if int(kinds.min()) >= min(POISON_CALLS) and int(kinds.max()) <= max(POISON_CALLS):
+            self._take_run(batch, np.arange(start, end), outcomes, calls=True)
+            return
+        rows = np.flatnonzero(IS_POISON[kinds]) + start
+        is_call = _IS_CALL[kinds[rows - start]]
+        turns = np.flatnonzero(is_call[1:] != is_call[:-1]) + 1
+        for first, after in itertools.pairwise([0, *turns.tolist(), rows.size]):
+            if first < after:
+                self._take_run(batch, rows[first:after], outcomes, calls=bool(is_call[first]))
+
+    def _take_run(
+        self, batch: ColumnSource, rows: NDArray[np.int64], outcomes: Outcomes | None, *, calls: bool
+    ) -> None:
+        """Take rows all of which are calls, or none."""
+        if calls and rows.size >= _MANY and self._log is None:
+            self._take_calls(batch, rows, outcomes)
+        else:
+            for at in rows.tolist():
+                self._take(batch, at, outcomes)
+
+    def _take_calls(self, batch: ColumnSource, rows: NDArray[np.int64], outcomes: Outcomes | None) -> None:
+        """Take calls: the plain ones at once, the others one by one."""
+        for part in self._plain.parts(batch, rows):
+            with self._report.in_row_order():
+                plain, others = self._plain.take(batch, part)
+                for calls in plain:
+                    self._report.plain(calls, batch, outcomes)
+                for at in others.tolist():
+                    self._take(batch, at, outcomes)
+
+    def _take(self, batch: ColumnSource, at: int, outcomes: Outcomes | None) -> None:
         """Take one row."""
-        cell = cell_of(batch, at)
+        kind = EventKind(int(batch.column("kind")[at]))
+        if self._cells is None or self._cells.batch is not batch:
+            self._cells = RowCells(batch)
+        cell = self._cells.of(at)
         if kind in POISON_CALLS:
-            self._waiting[batch.row + at] = outcomes
-            self._engine.call(kind, batch.row + at, at, cell)
+            call = self._engine.call(kind, batch.row + at, at, cell)
+            self._report.decided(call, outcomes)
+            if self._log is not None:
+                self._log(call)
         elif kind is EventKind.SIGNAL:
-            self._engine.settle()
             self._report.signal(cell)
         elif kind is EventKind.ACCESS:
             self._report.access(batch.row + at, cell, *self._engine.access(cell))
         elif kind is EventKind.COUNTERS:
-            self._engine.settle()
             self._report.counters(batch.row + at, cell, self._engine)
         else:
             if kind is EventKind.PAGE_STATE:
@@ -103,10 +150,6 @@ class PoisonRows:
                 found = f"{size.bit_length() - 1}: {folio} crosses the edge {edge:#x} of a pagemap"
                 raise TraceError(f"row {row}, column order", found, "a folio within one pagemap, or outside of all")
 
-    def settle(self) -> None:
-        """Decide what has gathered: the machine is about to change."""
-        self._engine.settle()
-
     def after(self, kind: EventKind, cell: Cell, call: Call | None) -> None:
         """Follow a transition: memory that is gone takes its poison with it."""
         if kind not in {EventKind.REMOVE_MEMORY, EventKind.MEMUNMAP_PAGES}:
@@ -124,16 +167,10 @@ class PoisonRows:
             self._engine.removed(done.request.start, done.request.end)
 
     def finish(self) -> None:
-        """Decide and compare what is left."""
-        self._engine.settle()
+        """Compare what is left."""
         self._report.finish()
         if self._engine.used:
             self._tally.counters = self._engine.counters()
-
-    def _decided(self, call: Decided) -> None:
-        self._report.decided(call, self._waiting.pop(call.row))
-        if self._log is not None:
-            self._log(call)
 
     def _surroundings(self, pfn: int) -> Surroundings:
         self._index.refresh()

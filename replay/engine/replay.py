@@ -14,7 +14,7 @@ from replay.engine.dense import Stretch, dense_stretches, is_single
 from replay.engine.lookups import LookupEngine
 from replay.engine.past import Past
 from replay.engine.poison_call import Decided
-from replay.engine.poison_rows import PoisonRows
+from replay.engine.poison_rows import IS_POISON, PoisonRows
 from replay.engine.queries import dump_matches, metadata_counts, resource_query
 from replay.engine.resolve import StateIndex
 from replay.engine.rows import Lookups, Outcomes, blank_outcomes, cell_of, kinds_in
@@ -35,7 +35,7 @@ from replay.trace.batch import Batch
 from replay.trace.header import MachineDescription
 from replay.trace.outcomes import CHECK_SEVERAL
 from replay.trace.reader import TraceFile
-from replay.trace.schema import POISON_CALLS, POISON_STATES, TRANSITIONS, EventKind
+from replay.trace.schema import TRANSITIONS, EventKind
 
 I64 = NDArray[np.int64]
 
@@ -43,8 +43,6 @@ __all__ = ("Replay", "Replayer", "refuse_mismatch", "replay_trace")
 
 _QUERIES = {EventKind.REGION_INTERSECTS, EventKind.WALK_SYSTEM_RAM_RANGE}
 _DUMPS = {EventKind.SECTIONS_DUMP, EventKind.SECTION_STATE}
-_POISON = {*POISON_CALLS, *POISON_STATES, EventKind.SIGNAL, EventKind.ACCESS, EventKind.COUNTERS}
-_IS_POISON = np.isin(np.arange(256), list(_POISON))
 _IS_WATCHABLE = np.isin(np.arange(256), STATE_LOOKUPS)
 _SPECIAL = {*TRANSITIONS, *_QUERIES, *_DUMPS, EventKind.PGMAP_PFN_VALID}
 _IS_SPECIAL = np.isin(np.arange(256), list(_SPECIAL))
@@ -119,7 +117,7 @@ class Replayer:
         outcomes = blank_outcomes(len(batch)) if self._keep else None
         special = _special_rows(batch, kinds)
         at = 0
-        for dense in dense_stretches(batch, kinds, special, _IS_POISON, self.machine.geometry):
+        for dense in dense_stretches(batch, kinds, special, IS_POISON, self.machine.geometry):
             self._sparse(batch, kinds, special, at, dense.first, outcomes)
             done = not self._watches and self._dense(batch, kinds, dense, outcomes)
             at = dense.end if done else dense.first
@@ -138,7 +136,7 @@ class Replayer:
 
     def finished(self) -> Iterator[Outcomes]:
         """Yield the outcome columns of the batches that no later row can change any more, in order."""
-        if not self._watches and self._poison.settled:
+        if not self._watches:
             yield from self._kept
             self._kept = []
 
@@ -161,7 +159,6 @@ class Replayer:
 
     def _dense(self, batch: Batch, kinds: NDArray[np.uint8], stretch: Stretch, outcomes: Outcomes | None) -> bool:
         """Replay a stretch of toggles and lookups all together; return False if that cannot be done."""
-        self._poison.settle()
         self._index.refresh()
         rows = stretch.toggles
         requests = [batch.column(name)[rows].tolist() for name in ("kind", "pfn", "nr_pages", "env")]
@@ -198,10 +195,9 @@ class Replayer:
             return
         here = kinds[start:end]
         present = kinds_in(here)
-        if not _POISON.isdisjoint(present):
+        if IS_POISON[present].any():
             self._toggles.forget()  # some kernels refuse poisoned memory
-            for row in np.flatnonzero(_IS_POISON[here]).tolist():
-                self._poison.take(batch, EventKind(int(here[row])), start + row, outcomes)
+            self._poison.take_rows(batch, start, end, outcomes)
         for kind in present:
             if kind in STATE_LOOKUPS:
                 rows = slice(start, end) if len(present) == 1 else np.flatnonzero(here == kind) + start
@@ -226,7 +222,6 @@ class Replayer:
             self._watch(batch, row, kind, cell, outcomes)
 
     def _transition(self, row: int, at: int, kind: EventKind, cell: Cell, outcomes: Outcomes | None) -> None:
-        self._poison.settle()
         self._toggles.moved() if kind in TOGGLES else self._toggles.forget()
         call = self._transitions.carry_out(kind, cell)
         self._poison.after(kind, cell, call)

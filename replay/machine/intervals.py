@@ -4,11 +4,28 @@ from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ("IntervalMap",)
+__all__ = ("IntervalMap", "piecewise")
+
+
+def piecewise(borders: NDArray[np.uint64], values: NDArray[Any], pfns: NDArray[np.uint64]) -> NDArray[Any]:
+    """Return the values of a piecewise constant function at pfns.
+
+    Borders are looked up among the pfns where there are more of these: many pfns cost little more than writing the result.
+
+    Args:
+        borders: where the function changes, ascending; n of them.
+        values: n + 1; the first holds below all borders.
+        pfns: ascending.
+    """
+    if pfns.size < borders.size:
+        return values[np.searchsorted(borders, pfns, "right")]
+    lengths = np.diff(np.searchsorted(pfns, borders), prepend=0, append=pfns.size)
+    return np.repeat(values, lengths)
 
 
 class IntervalMap:
@@ -83,16 +100,29 @@ class IntervalMap:
         """Return the values at many pfns (uint32, 0 where there is none)."""
         if not self._starts:
             return np.zeros(pfns.shape, np.uint32)
+        starts, ends, values = self._as_arrays()
+        i = np.searchsorted(starts, pfns, "right").astype(np.int64) - 1
+        hit = (i >= 0) & (pfns < ends[i])
+        return np.where(hit, values[i], np.uint32(0))
+
+    def at_sorted(self, pfns: NDArray[np.uint64]) -> NDArray[np.int64]:
+        """Return the values at many ascending pfns (int64, 0 where there is none), in a new array."""
+        if not self._starts:
+            return np.zeros(pfns.shape, np.int64)
+        starts, ends, values = self._as_arrays()
+        borders = np.stack([starts, ends], axis=1).reshape(-1)
+        between = np.zeros(borders.size + 1, np.int64)
+        between[1::2] = values
+        return piecewise(borders, between, pfns)
+
+    def _as_arrays(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint32]]:
         if self._arrays is None:
             self._arrays = (
                 np.array(self._starts, np.uint64),
                 np.array(self._ends, np.uint64),
                 np.array(self._values, np.uint32),
             )
-        starts, ends, values = self._arrays
-        i = np.searchsorted(starts, pfns, "right").astype(np.int64) - 1
-        hit = (i >= 0) & (pfns < ends[i])
-        return np.where(hit, values[i], np.uint32(0))
+        return self._arrays
 
     def edges(self, start: int, end: int) -> list[int]:
         """Return the interval bounds that lie within ``[start, end]``, in no order."""

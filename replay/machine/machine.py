@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import numpy as np
+from numpy.typing import NDArray
+
 from replay.machine.geometry import Geometry
 from replay.machine.intervals import IntervalMap
 from replay.machine.pagemaps import Pagemaps
@@ -74,6 +77,36 @@ class Machine:
             return pagemap.node
         beside = self.nodes.within(*self.whole_sections(pfn, pfn + 1))
         return beside[0][2] - 1 if beside else None
+
+    def all_in_nodes(self, pfns: NDArray[np.uint64]) -> bool:
+        """Return whether many pages, whose pfns ascend, all belong to memory that the kernel took over."""
+        borders = np.array([edge for start, end, _ in self.nodes for edge in (start, end)], np.uint64)
+        at = np.searchsorted(pfns, borders)
+        return int((at[1::2] - at[::2]).sum()) == pfns.size
+
+    def node_runs(self, pfns: NDArray[np.uint64]) -> list[tuple[int, int, int]]:
+        """Return (first, end, node) for pages, whose pfns ascend: what ``node_of`` says of those at ``[first, end)``.
+
+        Pages of no node are left out.
+        """
+        known = list(self.nodes)
+        borders = np.array([edge for start, end, _ in known for edge in (start, end)], np.uint64)
+        at = [0, *np.searchsorted(pfns, borders).tolist(), pfns.size]
+        nodes = [None, *(node for _, _, value in known for node in (value - 1, None))]
+        runs = []
+        for low, end, node in zip(at, at[1:], nodes, strict=False):
+            runs += [(low, end, node)] if node is not None and low < end else []
+            first = low
+            while node is None and first < end:
+                # Alike within a section, as far as pages belong to one pagemap or to none.
+                pfn = int(pfns[first])
+                _, border = self.whole_sections(pfn, pfn + 1)
+                border = min([border, *(e for e in self.pagemaps.index.edges(pfn + 1, border))])
+                after = first + int(np.searchsorted(pfns[first:end], np.uint64(border)))
+                if (found := self.node_of(pfn)) is not None:
+                    runs.append((first, after, found))
+                first = after
+        return runs
 
     def insert_ram(self, start: int, end: int, name: str, *, nested: bool) -> bool:
         """Insert a busy System RAM entry over pfns ``[start, end)``; return False on a conflict."""

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
+import numpy as np
+from numpy.typing import NDArray
+
+from replay.machine.mappings import Mapping, MappingIndex
 from replay.trace.poison import MapFlag, TaskFlag
 
-__all__ = ("Mapping", "Task", "Tasks")
+__all__ = ("Task", "Tasks")
 
 
 @dataclass(frozen=True)
@@ -27,37 +31,6 @@ class Task:
     label: int | None = None
 
 
-@dataclass(frozen=True)
-class Mapping:
-    """A piece of a task's address space.
-
-    Attributes:
-        task: pid.
-        start: first pfn.
-        end: pfn after the last.
-        vaddr: virtual address of the first page, bytes.
-        shift: log2 of the bytes that one page table entry maps.
-        flags: MapFlag bits.
-        poisoned: the page table entries are hwpoison entries.
-    """
-
-    task: int
-    start: int
-    end: int
-    vaddr: int
-    shift: int
-    flags: int = 0
-    poisoned: bool = False
-
-    def piece(self, start: int, end: int, page_shift: int) -> Mapping:
-        """Return the part that maps pfns ``[start, end)``."""
-        return replace(self, start=start, end=end, vaddr=self.address(start, page_shift))
-
-    def address(self, pfn: int, page_shift: int) -> int:
-        """Return the virtual address of a page, bytes."""
-        return self.vaddr + (pfn - self.start << page_shift)
-
-
 class Tasks:
     """All tasks and their mappings, in the order in which they were made.
 
@@ -68,7 +41,7 @@ class Tasks:
     def __init__(self, page_shift: int) -> None:
         self.page_shift = page_shift
         self._tasks: dict[int, Task] = {}
-        self._mappings: list[Mapping] = []
+        self._mappings = MappingIndex()
 
     def task(self, pid: int) -> Task:
         """Return a task; one never heard of has the default policy, a handler, and an address space of its own."""
@@ -84,16 +57,25 @@ class Tasks:
     def exit(self, pid: int) -> None:
         """Remove a task with its mappings."""
         self._tasks.pop(pid, None)
-        self._mappings = [m for m in self._mappings if m.task != pid]
+        self._mappings.drop(pid)
 
     def map(self, mapping: Mapping) -> None:
         """Map pages into a task, in place of what it mapped of them before."""
         self.unmap(mapping.start, mapping.end, mapping.task)
-        self._mappings.append(mapping)
+        self._mappings.add(mapping)
 
     def of(self, pfn: int) -> list[Mapping]:
         """Return the mappings of a page, hwpoison entries included."""
-        return [m for m in self._mappings if m.start <= pfn < m.end]
+        return [m for _, m in self._mappings.within(pfn, pfn + 1)]
+
+    @property
+    def map_anything(self) -> bool:
+        """Whether there is any mapping."""
+        return len(self._mappings) > 0
+
+    def mapped(self, pfns: NDArray[np.uint64]) -> NDArray[np.bool_]:
+        """Return which of many pages, whose pfns ascend, have mappings."""
+        return self._mappings.cover(pfns)
 
     def unmap(self, start: int, end: int, task: int | None = None) -> None:
         """Remove the mappings of pfns ``[start, end)``, of one task or of all."""
@@ -116,14 +98,14 @@ class Tasks:
 
     def _rewrite(self, start: int, end: int, task: int | None, change: Callable[[Mapping], Mapping | None]) -> None:
         """Replace the mappings within pfns ``[start, end)``, of one task or of all."""
-        kept: list[Mapping] = []
-        for m in self._mappings:
-            low, high = max(m.start, start), min(m.end, end)
-            if low >= high or task not in {None, m.task}:
-                kept.append(m)
+        for age, m in self._mappings.within(start, end):
+            if task not in {None, m.task}:
                 continue
-            changed = change(m.piece(low, high, self.page_shift))
-            parts = [(m.start, low), (high, m.end)]
-            kept += [m.piece(a, b, self.page_shift) for a, b in parts if a < b]
-            kept += [changed] if changed else []
-        self._mappings = kept
+            low, high = max(m.start, start), min(m.end, end)
+            changed = change(m if (low, high) == (m.start, m.end) else m.piece(low, high, self.page_shift))
+            self._mappings.remove(age, m)
+            for a, b in ((m.start, low), (high, m.end)):
+                if a < b:
+                    self._mappings.add(m.piece(a, b, self.page_shift), age)
+            if changed:
+                self._mappings.add(changed, age)

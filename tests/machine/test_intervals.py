@@ -49,6 +49,9 @@ def test_content(ops: list[tuple[int, int, int]]) -> None:
     np.testing.assert_array_equal(
         intervals.at(np.arange(TOP + 2, dtype=np.uint64)), [model.get(pfn, 0) for pfn in range(TOP + 2)]
     )
+    for step in (1, 5, TOP):  # more pfns than intervals, and fewer
+        pfns = np.repeat(np.arange(0, TOP + 2, step, dtype=np.uint64), 2)
+        np.testing.assert_array_equal(intervals.at_sorted(pfns), intervals.at(pfns))
 
 
 @given(ops=OPS, start=PFNS, end=PFNS)

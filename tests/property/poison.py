@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from hypothesis import strategies as st
 
 from replay.engine.poison_call import Decided
@@ -32,6 +35,17 @@ MACHINE = MachineDescription(
 DEVICE = 0x110000  # a section of its own; 0x10c000.. shares one with RAM
 PAGES = (0x100000, 0x100001, 0x100200, 0x100203, 0x10A000, 0x10C000, 0x10C003, DEVICE, DEVICE + 2, DEVICE + 0x300)
 TASKS = (1, 2, 3)
+NEIGHBOURS = (
+    *PAGES,
+    *(pfn + near for pfn in PAGES for near in (1, 5, 0x1FF)),
+    0x10BFFF,
+    1 << 45,
+)  # the last is nowhere
+CALLS = (EventKind.MEMORY_FAILURE,) * 3 + (
+    EventKind.SOFT_OFFLINE_PAGE,
+    EventKind.UNPOISON_MEMORY,
+    EventKind.UNPOISON_MEMORY,
+)
 _FREE_FLAGS = [f for f in PageFlag if f not in {PageFlag.POISON_GIVEN, PageFlag.RAW_LISTED, PageFlag.RAW_UNRELIABLE}]
 
 
@@ -105,8 +119,8 @@ def _task(draw: Any) -> list[Row]:
     return [row]
 
 
-def _mapping(draw: Any) -> list[Row]:
-    pfn, task = draw(st.sampled_from(PAGES)), draw(st.sampled_from(TASKS))
+def _mapping(draw: Any, pfn: int | None = None) -> list[Row]:
+    pfn, task = draw(st.sampled_from(PAGES)) if pfn is None else pfn, draw(st.sampled_from(TASKS))
     if draw(st.integers(0, 4)) == 0:
         return [{"kind": EventKind.UNMAP_PAGES, "pfn": pfn, "nr_pages": draw(st.sampled_from((1, 512))), "task": task}]
     shift = draw(st.sampled_from((12, 12, 21)))
@@ -124,6 +138,74 @@ def _sysctl(draw: Any) -> list[Row]:
 
 def _clear(draw: Any) -> list[Row]:
     return [{"kind": EventKind.CLEAR_ERROR, "pfn": draw(st.sampled_from(PAGES)), "nr_pages": 2}]
+
+
+@st.composite
+def storms(draw: st.DrawFn) -> list[Row]:
+    """Histories with long runs of calls, on few pages or on many, and with whatever a recording could say of them."""
+    rows = draw(histories(12))
+    for _ in range(draw(st.integers(0, 4))):  # somebody to be told
+        page = draw(st.sampled_from(PAGES))
+        task, mapping = _task(draw), _mapping(draw, page)
+        rows += [*task, *_page(draw, page), {**mapping[0], "task": task[0]["task"]}]
+    for _ in range(draw(st.integers(1, 2))):
+        before = draw(st.sampled_from((_page, _page, _task, _mapping, _sysctl)))(draw)
+        rows += before + _run(draw)
+    for i, row in enumerate(rows):
+        row["time"] = i
+    return rows
+
+
+def _run(draw: Any) -> list[Row]:
+    """Return calls drawn by a generator of their own: there are more of them than hypothesis likes to draw."""
+    random = np.random.default_rng(draw(st.integers(0, 1 << 32)))
+    pages = random.choice(NEIGHBOURS, draw(st.sampled_from((1, 2, 5, len(NEIGHBOURS)))))
+    flags, contexts = draw(st.sampled_from(((32,), (0, 32), (0, 1, 2, 3, 4, 32, 39)))), draw(st.sampled_from((0, 1, 7)))
+    recorded, rows = draw(st.booleans()), []
+    for number in range(draw(st.sampled_from((8, 33, 70)))):
+        row: Row = {"kind": int(random.choice(CALLS)), "pfn": int(random.choice(pages))}
+        row["flags"] = int(random.choice(flags))
+        if contexts and random.random() < 0.2:
+            row |= {"context": int(random.choice((1, 2, 4)[:contexts])), "task": int(random.choice(TASKS))}
+        if row["kind"] == EventKind.SOFT_OFFLINE_PAGE and random.random() < 0.3:
+            row["value"] = int(random.choice((1, -12, -16)))
+        if recorded and random.random() < 0.8:
+            row |= {"recorded_ret": int(random.choice((0, -16, -133))), "recorded_hwpoison": int(random.integers(2))}
+        if recorded and random.random() < 0.8:
+            row |= {"recorded_type": int(random.choice((5, 16, 255))), "call": number}
+            row |= {"recorded_result": int(random.integers(4))} if random.random() < 0.8 else {}
+        rows.append(row)
+    if recorded:
+        rows += [{"kind": EventKind.SIGNAL, "call": 3, "task": TASKS[0], "signal": 7, "recorded_code": 5}]
+    return rows
+
+
+def kept(
+    rows: list[Row], kernel: Profile, *, cuts: Sequence[int] = (), open_loop: bool = False, one_by_one: bool = False
+) -> tuple[dict[str, list[int]], dict[str, object]]:
+    """Return the outcome columns, and everything that was counted.
+
+    Args:
+        rows: of a trace.
+        kernel: to replay.
+        cuts: where batches end.
+        open_loop: tasks do not die.
+        one_by_one: every call by itself, as it is when somebody wants to be told about each.
+    """
+    replayer = Replayer(
+        MACHINE, kernel, STRINGS, keep=True, open_loop=open_loop, log=(lambda _: None) if one_by_one else None
+    )
+    for start, end in itertools.pairwise([0, *sorted(cuts), len(rows)]):
+        if start < end:
+            replayer.feed(as_batch(rows[start:end], start))
+    tally = replayer.finish()
+    columns: dict[str, list[int]] = {}
+    for outcomes in replayer.finished():
+        for name, values in outcomes.items():
+            columns.setdefault(name, []).extend(values.tolist())
+    agreement = {name: a.to_dict() for name, a in tally.agreement.items()}
+    counted = {"events": tally.events, "outcomes": tally.outcomes, "checks": tally.checks, "agreement": agreement}
+    return columns, counted | {"differences": tally.differences, "counters": tally.counters}
 
 
 def vector_calls(rows: list[Row], kernel: Profile, *, open_loop: bool) -> list[dict[str, object]]:

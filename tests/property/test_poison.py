@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from replay.engine.poison_call import Decided
 from replay.engine.replay import Replayer
+from replay.kernel.poison_types import ActionType
 from replay.kernel.profiles import PRESETS, profile
-from replay.trace.poison import MfFlag, PageKind
+from replay.trace.poison import NO_ACTION, MfFlag, PageKind
 from replay.trace.schema import EventKind
 from tests.property.engines import as_batch
-from tests.property.poison import MACHINE, PAGES, histories, scalar_calls, vector_calls
+from tests.property.poison import MACHINE, PAGES, histories, kept, scalar_calls, storms, vector_calls
 from tests.property.strategies import STRINGS, Row
 
 KERNELS = [name for name, preset in PRESETS.items() if not preset.poison_only]
@@ -24,6 +25,39 @@ def test_engines_agree_on_every_preset(name: str, rows: list[Row], open_loop: bo
     kernel = profile(name)
     expected = scalar_calls(rows, kernel, open_loop=open_loop)
     assert expected == vector_calls(rows, kernel, open_loop=open_loop), rows
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@given(rows=storms(), open_loop=st.booleans())
+@settings(max_examples=5)
+def test_calls_taken_together_are_what_the_scalar_engine_says(name: str, rows: list[Row], open_loop: bool) -> None:
+    kernel = profile(name)
+    columns, _ = kept(rows, kernel, open_loop=open_loop)
+    for expected in scalar_calls(rows, kernel, open_loop=open_loop):
+        at = int(str(expected["row"]))
+        action, result = columns["action"][at], columns["result"][at]
+        found = {
+            "row": at,
+            "undecided": expected["undecided"],
+            "ret": 0 if expected["undecided"] else columns["ret"][at],
+            "action": "" if action == NO_ACTION else ActionType(action).name,
+            "result": "" if result == NO_ACTION else "IFDR"[result],
+            "poisoned": columns["poisoned"][at],
+            "counted": columns["counted"][at],
+            "signals": columns["signals"][at],
+        }
+        assert found == {**expected, "signals": len(tuple(expected["signals"]))}, (at, rows)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("name", KERNELS)
+@given(rows=storms(), open_loop=st.booleans(), cuts=st.lists(st.integers(0, 300), max_size=3))
+@settings(max_examples=5)
+def test_together_or_one_by_one(name: str, rows: list[Row], open_loop: bool, cuts: list[int]) -> None:
+    """Outcomes, counts, comparisons and the differences shown are the same, wherever batches are cut."""
+    cuts = [cut for cut in cuts if cut < len(rows)]
+    alone = kept(rows, profile(name), open_loop=open_loop, one_by_one=True)
+    assert kept(rows, profile(name), open_loop=open_loop) == alone, rows
+    assert kept(rows, profile(name), open_loop=open_loop, cuts=cuts) == alone, (cuts, rows)
 
 
 @pytest.mark.parametrize("name", KERNELS)
