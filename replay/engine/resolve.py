@@ -151,7 +151,7 @@ class StateIndex:
         m, g = self.machine, self.machine.geometry
         flags, bits = m.sections.at(pfns)
         pgmaps = m.pagemaps.index.at(pfns)
-        dying = [p.id for p in m.pagemaps.by_id.values() if p.dying]
+        dying = [n for n in np.unique(pgmaps).tolist() if n and m.pagemaps.by_id[n].dying]
         state = np.where(
             pgmaps == 0, PgmapState.NONE, np.where(np.isin(pgmaps, dying), PgmapState.DYING, PgmapState.LIVE)
         )
@@ -176,10 +176,11 @@ class StateIndex:
         count = int(borders[-1]) + pages - 1 >> shift if borders.size else 0
         if count > _MAX_FLAT:
             count = 0
-        if count + 1 != self.flat.size:
+        if count >= self.flat.size:
             self.flat = np.full(count + 1, MIXED)
             self._fill(0, count)
             return None
+        count = self.flat.size - 1  # a device at the end that comes and goes does not make it shrink and grow
         spans = [(min(low >> shift, count), min(high + pages - 1 >> shift, count)) for low, high in touched]
         spans = [(low, high) for low, high in spans if low < high]
         for low, high in spans:

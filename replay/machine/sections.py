@@ -128,25 +128,30 @@ class Sections:
         if not numbers.size:
             return flags, bits
         section = pfns >> np.uint64(g.section_shift)
-        slot = np.minimum(np.searchsorted(numbers, section), numbers.size - 1)
-        hit = numbers[slot] == section
-        all_flags = np.array([self._flags[n] for n in numbers.tolist()], np.uint8)
-        all_bits = np.array([self._bits[n] for n in numbers.tolist()])
+        asked, slot = np.unique(section, return_inverse=True)
+        there = np.isin(asked, numbers)
+        if not there.any():
+            return flags, bits
+        present = asked[there].tolist()
+        row = (np.cumsum(there) - 1)[slot]
+        hit = there[slot]
         sub = (pfns >> np.uint64(g.subsection_shift)) & np.uint64(g.subsections_per_section - 1)
-        flags[hit] = all_flags[slot[hit]]
-        bits[hit] = all_bits[slot[hit], sub[hit].astype(np.int64)]
+        flags[hit] = np.array([self._flags[n] for n in present], np.uint8)[row[hit]]
+        bits[hit] = np.array([self._bits[n] for n in present])[row[hit], sub[hit].astype(np.int64)]
         return flags, bits
 
     def edges(self, start: int, end: int) -> list[int]:
         """Return the pfns within ``[start, end]`` at which flags or subsection bits may change."""
         g = self.geometry
-        found: list[int] = []
         numbers = self.numbers()
         low = int(np.searchsorted(numbers, start >> g.section_shift))
         high = int(np.searchsorted(numbers, (end >> g.section_shift) + 1))
-        for section in numbers[low:high].tolist():
-            base = section << g.section_shift
-            changes = np.flatnonzero(np.diff(self._bits[section])) + 1
-            found += [base, base + g.pages_per_section]
-            found += [base + (int(c) << g.subsection_shift) for c in changes]
-        return [pfn for pfn in found if start <= pfn <= end]
+        if low == high:
+            return []
+        base = numbers[low:high] << np.uint64(g.section_shift)
+        bits = np.array([self._bits[section] for section in numbers[low:high].tolist()])
+        section, sub = np.nonzero(bits[:, 1:] != bits[:, :-1])
+        changes = base[section] + ((sub + 1).astype(np.uint64) << np.uint64(g.subsection_shift))
+        found = np.concatenate([base, base + np.uint64(g.pages_per_section), changes])
+        inside: list[int] = found[(found >= start) & (found <= end)].tolist()
+        return inside

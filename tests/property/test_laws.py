@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from replay.engine.locate import Locator
 from replay.engine.replay import Replayer
-from replay.engine.resolve import StateIndex
+from replay.engine.resolve import MIXED, StateIndex
 from replay.engine.runs import RunCounter, Runs
 from replay.kernel.profiles import Profile, profile
 from replay.kernel.walk import Bit
@@ -113,8 +113,13 @@ def test_incremental_states_are_the_states_resolved_anew(case: Case, kernel: Pro
     index = replayer._index
     index.refresh()
     anew = StateIndex(replayer.machine, section_limit=index.section_limit)
-    for name in ("starts", "codes", "pgmaps", "flat"):
+    for name in ("starts", "codes", "pgmaps"):
         np.testing.assert_array_equal(getattr(index, name), getattr(anew, name), name)
+    inside = anew.flat.size - 1  # the table does not shrink: what was inside once is told there
+    np.testing.assert_array_equal(index.flat[:inside], anew.flat[:-1])
+    beyond = np.arange(inside, index.flat.size - 1, dtype=np.uint64) << index.shift
+    assert index.flat[-1] == MIXED
+    np.testing.assert_array_equal(index.flat[inside:-1], index.codes[index.segment_of(beyond)])
 
 
 @given(data=st.data())
