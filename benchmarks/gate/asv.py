@@ -85,7 +85,10 @@ def publish() -> None:
 
 def _asv(arguments: Sequence[str], config: Path, extra: Mapping[str, str] | None = None) -> None:
     command = [sys.executable, "-m", "asv", *arguments, "--config", str(config)]
-    code = subprocess.run(command, env=_environment() | dict(extra or {}), cwd=ROOT, check=False).returncode
+    environment = _environment() | dict(extra or {})
+    sys.stderr.flush()
+    # Its progress goes to stderr: stdout is for what the gate finds.
+    code = subprocess.run(command, env=environment, cwd=ROOT, stdout=sys.stderr, check=False).returncode
     if code not in (0, _SOME_FAILED):
         raise NoResultsError(f"asv {arguments[0]} ended with exit code {code}; its own words are above")
 
