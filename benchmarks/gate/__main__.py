@@ -10,9 +10,10 @@ from dataclasses import replace
 
 from benchmarks.gate import asv
 from benchmarks.gate.declared import declared
-from benchmarks.gate.findings import THRESHOLD, compare, incomplete, label
+from benchmarks.gate.findings import SLOWER, THRESHOLD, Finding, compare, incomplete, label
 from benchmarks.gate.results import NoResultsError, load_benchmarks, load_results
 
+_CONFIRMATIONS = 2  # a machine that was busy during one commit's rounds looks like a slow commit, but not three times
 _ACCEPTED = asv.FOLDER / "accepted"  # the commit that the next nightly run is compared with
 
 
@@ -44,11 +45,18 @@ def _commits(options: argparse.Namespace) -> list[str]:
     for stale in (asv.RESULTS / asv.machine_name()).glob(f"{head[:8]}-*.json"):
         stale.unlink()
     asv.run_commits([base, head], options.bench)
-    return _judge(base, head, options)
+    found = _judge(base, head, options)
+    for _ in range(_CONFIRMATIONS):
+        suspects = [finding.key for finding in found if finding.kind == SLOWER]
+        if suspects:
+            asv.run_commits([base, head], [f"^{re.escape(label(key))}$" for key in suspects])
+            again = {finding.key: finding for finding in _judge(base, head, options)}
+            found = [again.get(f.key, f) for f in found if f.kind != SLOWER or f.key in again]
+    return [str(finding) for finding in found]
 
 
 def _results(options: argparse.Namespace) -> list[str]:
-    return _judge(asv.commit_of(options.base), asv.commit_of(options.head), options)
+    return [str(finding) for finding in _judge(asv.commit_of(options.base), asv.commit_of(options.head), options)]
 
 
 def _nightly(options: argparse.Namespace) -> list[str]:
@@ -67,7 +75,7 @@ def _nightly(options: argparse.Namespace) -> list[str]:
     return lines
 
 
-def _judge(base: str, head: str, options: argparse.Namespace) -> list[str]:
+def _judge(base: str, head: str, options: argparse.Namespace) -> list[Finding]:
     benchmarks = load_benchmarks(asv.RESULTS)
     before, after = (load_results(asv.RESULTS, asv.machine_name(), commit, benchmarks) for commit in (base, head))
     if options.bench:  # as asv does it: a pattern, searched for in the name with its parameters

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from benchmarks.gate.results import Benchmark, Measurement
 from benchmarks.gate.statistics import MIN_SAMPLES, P_THRESHOLD, p_slower
 
-__all__ = ("THRESHOLD", "compare", "incomplete", "label")
+__all__ = ("SLOWER", "THRESHOLD", "Finding", "compare", "incomplete", "label")
 
 Key = tuple[str, tuple[str, ...]]
 Results = Mapping[Key, Measurement]
 
+SLOWER = "slower"
 THRESHOLD = 1.10  # slower or larger by a tenth
 _EXACT = frozenset({"calls", "rows", "states"})  # tracked counts that only a change of verdicts moves
 _DISAGREEMENTS = "disagreements"
@@ -20,6 +22,24 @@ _SIZE_THRESHOLD = 1.01  # the same rows give the same bytes
 _PER_EVENT_FLOOR = 0.1e-9  # seconds; of rows by the million
 _FLOOR = 2e-3  # seconds
 _MEMORY_FLOOR = 4 << 20  # bytes
+
+
+@dataclass(frozen=True)
+class Finding:
+    """Something that got worse.
+
+    Attributes:
+        kind: first word of the line: slower, unsure, larger, wrong, changed, failed, gone, not run.
+        key: the benchmark and its parameters.
+        what: values and how sure, if there is more to say.
+    """
+
+    kind: str
+    key: Key
+    what: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.kind}: {label(self.key)}{': ' if self.what else ''}{self.what}"
 
 
 def label(key: Key) -> str:
@@ -49,8 +69,8 @@ def incomplete(benchmarks: Mapping[str, Benchmark], declared: set[str], results:
 
 def compare(
     benchmarks: Mapping[str, Benchmark], base: Results, head: Results, *, threshold: float = THRESHOLD
-) -> list[str]:
-    """Return a line for everything that got worse from base to head; none if nothing did.
+) -> list[Finding]:
+    """Return everything that got worse from base to head; nothing if nothing did.
 
     Args:
         benchmarks: what asv found; benchmarks that only the results know are gone.
@@ -58,20 +78,20 @@ def compare(
         head: results of the newer one.
         threshold: ratio above which something is slower or larger.
     """
-    lines = [f"gone: {label(key)}" for key in sorted(base.keys() - head.keys()) if _counts(base[key])]
+    found = [Finding("gone", key) for key in sorted(base.keys() - head.keys()) if _counts(base[key])]
     for key in _keys(benchmarks):
         before, after = base.get(key), head.get(key)
         if after is None:
-            lines += [f"not run: {label(key)}"] if before is None else []  # else it is gone, see above
+            found += [Finding("not run", key)] if before is None else []  # else it is gone, see above
         elif after.failed:
-            lines.append(f"failed: {label(key)}")
+            found.append(Finding("failed", key))
         elif before is not None and _counts(before):
             if after.skipped:
-                lines.append(f"gone: {label(key)} is skipped now")
+                found.append(Finding("gone", key, "skipped now"))
             else:
-                line = _worse(benchmarks[key[0]], before, after, threshold)
-                lines += [f"{line[0]}: {label(key)}: {line[1]}"] if line else []
-    return lines
+                worse = _worse(benchmarks[key[0]], before, after, threshold)
+                found += [Finding(worse[0], key, worse[1])] if worse else []
+    return found
 
 
 def _keys(benchmarks: Mapping[str, Benchmark]) -> Iterator[Key]:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 
 from benchmarks.gate import __main__ as gate
 from benchmarks.gate import asv
-from tests.gate.test_gate import BASE, HEAD, write
+from tests.gate.test_gate import BASE, HEAD, HELP, HELP_SAMPLES, write
 
 OLDER = "c" * 40
 
@@ -39,7 +40,7 @@ def fake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Asv:
     fake = Asv(tmp_path / "results")
     monkeypatch.setattr(asv, "FOLDER", tmp_path)
     monkeypatch.setattr(asv, "RESULTS", fake.folder)
-    monkeypatch.setattr(asv, "commit_of", {"HEAD": HEAD, f"{HEAD}~1": BASE, HEAD: HEAD}.get)
+    monkeypatch.setattr(asv, "commit_of", {"HEAD": HEAD, "HEAD~1": BASE, f"{HEAD}~1": BASE, HEAD: HEAD}.get)
     monkeypatch.setattr(asv, "run_commits", fake.run_commits)
     monkeypatch.setattr(asv, "publish", fake.publish)
     monkeypatch.setattr(gate, "_ACCEPTED", tmp_path / "accepted")
@@ -78,6 +79,26 @@ def test_a_bad_night_does_not_move_the_accepted_commit(
     assert gate.main(["nightly", "--base", "HEAD"]) == 0
     assert len(fake.runs) == 2
     assert accepted(tmp_path) == HEAD
+
+
+@pytest.mark.parametrize(("slow", "runs"), [((1,), 2), ((1, 2), 3), ((1, 2, 3), 3)])
+def test_a_slow_down_is_measured_again(
+    fake: Asv, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], slow: tuple[int, ...], runs: int
+) -> None:
+    """A busy machine slows a commit once or twice; only what is slow in all three measurements is named."""
+    asked: list[list[str]] = []
+
+    def run_commits(commits: list[str], bench: list[str]) -> None:
+        asked.append(bench)
+        slower = [s * 1.5 for s in HELP_SAMPLES] if len(asked) in slow else HELP_SAMPLES
+        write(fake.folder, commits[0])
+        write(fake.folder, commits[1], time_help=([0.15], [slower]), track_rows=([1], None))
+
+    monkeypatch.setattr(asv, "run_commits", run_commits)
+    assert gate.main(["commits", "--base", "HEAD~1", "--head", "HEAD"]) == 1
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split(":")[0] for line in lines] == ["changed", "slower"][: 1 + (len(slow) == 3)]
+    assert asked == [[]] + [[f"^{re.escape(HELP)}$"]] * (runs - 1)
 
 
 def test_asv_writes_nothing_outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
