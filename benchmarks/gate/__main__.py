@@ -34,7 +34,8 @@ def _smoke(_options: argparse.Namespace) -> list[str]:
     benchmarks = load_benchmarks(asv.SMOKE_RESULTS)
     results = load_results(asv.SMOKE_RESULTS, asv.machine_name(), asv.commit_of("HEAD"), benchmarks)
     lines = incomplete(benchmarks, {name for name, _, _ in declared()}, results)
-    sys.stderr.write(f"{len(results)} of {sum(len(b.parameters) for b in benchmarks.values())} benchmarks ran\n")
+    ran = sum(not (measured.failed or measured.skipped) for measured in results.values())
+    sys.stderr.write(f"{ran} of {sum(len(b.parameters) for b in benchmarks.values())} benchmarks ran\n")
     return lines
 
 
