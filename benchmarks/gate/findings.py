@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from benchmarks.gate.results import Benchmark, Measurement
 from benchmarks.gate.statistics import MIN_SAMPLES, P_THRESHOLD, p_slower
 
-__all__ = ("SLOWER", "THRESHOLD", "Finding", "compare", "incomplete", "label")
+__all__ = ("SLOWER", "THRESHOLD", "Finding", "Results", "compare", "incomplete", "label", "suspects")
 
 Key = tuple[str, tuple[str, ...]]
 Results = Mapping[Key, Measurement]
@@ -94,6 +94,20 @@ def compare(
     return found
 
 
+def suspects(
+    benchmarks: Mapping[str, Benchmark], base: Results, head: Results, *, threshold: float = THRESHOLD
+) -> list[Key]:
+    """Return the timings that may have got slower: typically by half of the threshold, significantly or not."""
+    found = []
+    for key in _keys(benchmarks):
+        before, after = base.get(key), head.get(key)
+        if before is not None and after is not None and before.samples and after.samples:
+            old, new = statistics.median(before.samples), statistics.median(after.samples)
+            if new > old * (1 + (threshold - 1) / 2):
+                found.append(key)
+    return found
+
+
 def _keys(benchmarks: Mapping[str, Benchmark]) -> Iterator[Key]:
     for name in sorted(benchmarks):
         for parameters in benchmarks[name].parameters:
@@ -122,14 +136,14 @@ def _worse(benchmark: Benchmark, before: Measurement, after: Measurement, thresh
 
 
 def _slower(before: Measurement, after: Measurement, floor: float, threshold: float) -> tuple[str, str] | None:
-    """Slower for certain: typically and at best, by more than the threshold and the floor, and significantly so."""
+    """Slower for certain: by more than the threshold and the floor, and significantly so."""
     taken = min(len(before.samples), len(after.samples))
     if taken < MIN_SAMPLES:
         return "unsure", f"{len(before.samples)}+{len(after.samples)} samples; needed {MIN_SAMPLES} of each commit"
     old, new = statistics.median(before.samples), statistics.median(after.samples)
     best_old, best_new = min(before.samples), min(after.samples)
     p = p_slower(before.samples, after.samples)
-    if min(new / old, best_new / best_old) <= threshold or new - old <= floor or p >= P_THRESHOLD:
+    if new / old <= threshold or new - old <= floor or p >= P_THRESHOLD:
         return None
     samples = f"{len(before.samples)}+{len(after.samples)} samples"
     return (

@@ -128,10 +128,10 @@ class Measured:
 class Timed(Measured):
     """Attributes of what is timed.
 
-    Three rounds (processes) of two to four samples, so 6 at least: fewer cannot be significant at p < 0.002.
+    Four rounds (processes) of two or three samples, so 8 at least: fewer than 6 cannot be significant at p < 0.002.
     """
 
-    rounds = 3
-    repeat = (2, 4, 4.0)
+    rounds = 4
+    repeat = (2, 3, 3.0)
     number = 1
     warmup_time = 0.1
