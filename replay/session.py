@@ -102,6 +102,7 @@ def run(
     engine: str = "vector",
     outcomes: str | os.PathLike[str] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    threads: int = 1,
     open_loop: bool = False,
     log: CallLog | None = None,
 ) -> Run:
@@ -113,6 +114,7 @@ def run(
         engine: "vector", or "scalar" for the slow reference.
         outcomes: write the outcome of every row to this Arrow file.
         progress: is told (rows done, rows in all).
+        threads: of the vector engine; results do not depend on it.
         open_loop: tasks do not die of signals; mappings change by the trace only (vector engine only).
         log: is told the kernel, the trace's strings and the call, for every poison call (vector engine only).
 
@@ -122,11 +124,15 @@ def run(
     """
     if engine not in ENGINES:
         raise UsageError(f"unknown engine {engine!r}; there are {' and '.join(ENGINES)}")
+    if threads < 1:
+        raise UsageError(f"{threads} threads; give 1 or more")
     started = time.perf_counter()
     with TraceFile.open(path) as trace:
         chosen = kernel if isinstance(kernel, Profile) else profile(kernel or trace.machine.kernel)
         opened = time.perf_counter()
         options: dict[str, Any] = {"progress": progress}
+        if engine == "vector":
+            options["threads"] = threads
         if open_loop or log is not None:
             if engine != "vector":
                 raise UsageError("open loop and kernel log lines are made by the vector engine")

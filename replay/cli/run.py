@@ -27,6 +27,9 @@ def command(
     output: Path | None = typer.Option(
         None, "--output", "-o", help="Write the outcome of every row to this Arrow file."
     ),
+    threads: str = typer.Option(
+        "auto", help="Threads of a replay; auto: one per core, or one where there are --workers or a --scheduler."
+    ),
     workers: str = typer.Option("1", "--workers", "-w", help="Processes on this machine; auto: one per core."),
     scheduler: str | None = typer.Option(
         None, help="Address of a Dask scheduler whose workers replay; needs the extra distributed."
@@ -60,7 +63,12 @@ def command(
     if as_dmesg + as_trace + json > 1:
         raise UsageError("--as-dmesg, --as-trace and --json each print something else; give one of them")
     form = "dmesg" if as_dmesg else "trace" if as_trace else ""
-    request = _Request(profile, engine, output, _count(workers), scheduler, shards, open_loop, form)
+    from replay.fleet.tasks import cores
+
+    processes = _count("workers", workers)
+    alone = processes == 1 and not scheduler
+    each = _count("threads", threads) or (cores() if alone else 1)
+    request = _Request(profile, engine, output, each, processes, scheduler, shards, open_loop, form)
 
     from replay.fleet.corpus import find_traces
     from replay.report.runs import print_runs
@@ -93,6 +101,7 @@ class _Request:
         profiles: list[str],
         engine: str,
         output: Path | None,
+        threads: int,
         workers: int,
         scheduler: str | None,
         shards: int,
@@ -100,7 +109,7 @@ class _Request:
         form: str,
     ) -> None:
         self.profiles, self.engine, self.output, self.open_loop, self.form = profiles, engine, output, open_loop, form
-        self.workers, self.scheduler, self.shards = workers, scheduler, shards
+        self.threads, self.workers, self.scheduler, self.shards = threads, workers, scheduler, shards
 
     def check(self, traces: list[str]) -> None:
         """Refuse options that exclude each other."""
@@ -153,19 +162,20 @@ class _Request:
             scheduler=self.scheduler,
             progress=progress,
             engine=self.engine,
+            threads=self.threads,
             open_loop=self.open_loop,
             outcomes=self.output,
             log=log_printer(self.form) if self.form else None,
         )
 
 
-def _count(workers: str) -> int:
-    """Return a number of workers; 0 stands for one per core."""
-    if workers == "auto":
+def _count(option: str, given: str) -> int:
+    """Return a number of workers or threads; 0 stands for one per core."""
+    if given == "auto":
         return 0
-    if not workers.isdecimal():
-        raise UsageError(f"--workers {workers}: needed a number, or auto for one per core")
-    return int(workers)
+    if not given.isdecimal():
+        raise UsageError(f"--{option} {given}: needed a number, or auto for one per core")
+    return int(given)
 
 
 def _diagnostics(runs: list[Run], errors: list[InputError], corpus: Corpus) -> list[dict[str, object]]:

@@ -20,27 +20,31 @@ class Locator:
 
     Args:
         starts: first pfn of each segment, uint64, ascending from 0; the last segment is open-ended.
+
+    Attributes:
+        shift: from pfn to cell.
+        cells: segment of each cell, int64, -1 where it has to be searched for; the last stands for all beyond.
     """
 
     def __init__(self, starts: U64) -> None:
         self._starts = starts
         top = _top(starts.tolist())
-        self._shift = np.uint64(max(top.bit_length() - _COARSE_BITS, 0))
-        cells = (top >> int(self._shift)) + 1
-        edges = np.arange(cells + 1, dtype=np.uint64) << self._shift
+        self.shift = np.uint64(max(top.bit_length() - _COARSE_BITS, 0))
+        cells = (top >> int(self.shift)) + 1
+        edges = np.arange(cells + 1, dtype=np.uint64) << self.shift
         low = np.searchsorted(starts, edges[:-1], "right") - 1
         high = np.searchsorted(starts, edges[1:], "left") - 1
         # One cell more stands for all beyond.
-        self._cells = np.append(np.where(low == high, low, _SEARCH), _SEARCH).astype(np.int64)
+        self.cells = np.append(np.where(low == high, low, _SEARCH), _SEARCH).astype(np.int64)
         self._last = np.uint64(cells)
 
     def __call__(self, pfns: U64) -> NDArray[np.int64]:
         """Return the index of the segment that holds each pfn."""
         if pfns.size < _FEW:
             return np.asarray(np.searchsorted(self._starts, pfns, "right") - 1, np.int64)
-        cell = pfns >> self._shift
+        cell = pfns >> self.shift
         np.minimum(cell, self._last, out=cell)
-        found = np.take(self._cells, cell.view(np.int64), mode="wrap")
+        found = np.take(self.cells, cell.view(np.int64), mode="wrap")
         torn = np.flatnonzero(found == _SEARCH)
         if torn.size:
             found[torn] = np.searchsorted(self._starts, pfns[torn], "right") - 1

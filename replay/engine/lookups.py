@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import dataclass
+from functools import partial
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.engine.acceleration import Acceleration
 from replay.engine.gather import CHUNK, Scratch, SingleLookup
 from replay.engine.past import Past
 from replay.engine.resolve import StateIndex
 from replay.engine.rows import Lookups, Outcomes, Recorded
-from replay.engine.runs import Placed, RunCounter, Runs
+from replay.engine.runs import Placed, RunCounter
 from replay.engine.tabulate import CHECK_MASK, SLOW, TRUTH, YES, DecisionTable
 from replay.engine.tally import MAX_DIFFERENCES, SLOW_PATH, Difference, Tally
+from replay.engine.threads import ONE_THREAD, Threads
 from replay.kernel.registry import check_base
 from replay.kernel.walk import GET_DEV_PAGEMAP, PFN_TO_ONLINE_PAGE, Bit, PgmapState
 from replay.trace.outcomes import CHECK_SEVERAL
@@ -32,7 +37,9 @@ _FALSE_ONLINE = _IS_YES & ~_IS_TRUTH
 _FALSE_OFFLINE = ~_IS_YES & _IS_TRUTH
 _WRONG = _FALSE_ONLINE | _FALSE_OFFLINE
 _TRUTHS = {"truth_pages": _IS_TRUTH, "false_online": _FALSE_ONLINE, "false_offline": _FALSE_OFFLINE}
+_NONE = np.zeros(256, np.bool_)
 _CHECK = (_BYTES & CHECK_MASK).astype(np.uint8)
+_WORTH_A_THREAD = 1 << 17  # rows
 _RUNS = 1 << 14  # runs counted together: their columns fit the second level cache
 
 
@@ -62,13 +69,22 @@ class LookupEngine:
         index: state codes; must not change while this object is used.
         table: the function's decision table.
         tally: where to count.
+        threads: to work on parts of many rows side by side; results do not depend on how many there are.
+        acceleration: gives compiled loops; results do not depend on them.
 
     Attributes:
         online: the function is pfn_to_online_page, whose answers have a truth and a slow path.
         asks: the function looks up pagemaps.
     """
 
-    def __init__(self, index: StateIndex, table: DecisionTable, tally: Tally) -> None:
+    def __init__(
+        self,
+        index: StateIndex,
+        table: DecisionTable,
+        tally: Tally,
+        threads: Threads = ONE_THREAD,
+        acceleration: Acceleration | None = None,
+    ) -> None:
         self.index = index
         self.function = table.function
         self.tally = tally
@@ -76,7 +92,11 @@ class LookupEngine:
         self.base = check_base(table.function)
         self.online = table.function is PFN_TO_ONLINE_PAGE
         self.asks = self.online or table.function is GET_DEV_PAGEMAP
+        self._threads = threads
+        self._acceleration = acceleration or Acceleration(wanted=False)
+        self._watched = _WRONG if self.online else _NONE
         self._scratch = Scratch()
+        self._workers: list[LookupEngine] = []
         self._counter: RunCounter | None = None
 
     def sync(self) -> LookupEngine:
@@ -124,25 +144,74 @@ class LookupEngine:
             past: section flags at each row, if they change from row to row; all rows look up single pfns then.
         """
         compared = lookups.ret.any() or (self.online and lookups.slow.any()) or (self.asks and lookups.pgmap.any())
-        every = compared or outcomes is not None
-        step = CHUNK if lookups.runs is None else self._step(lookups.runs, CHUNK if every else _RUNS)
+        by_row = compared or outcomes is not None
+        size = max(-(-len(lookups) // self._threads.count), _WORTH_A_THREAD)
+        if size >= len(lookups):
+            self._replay(lookups, first_row, outcomes, past, by_row=by_row)
+            return
+        self.single.sync_flat()
+        if lookups.runs is not None:
+            self.counter  # noqa: B018 - made here once, before the threads would each make it
+        parts = [lookups.part(slice(at, at + size)) for at in range(0, len(lookups), size)]
+        workers = [self._worker(number) for number in range(len(parts))]
+        jobs = zip(workers, parts, strict=True)
+        self._threads.run([partial(w._replay, p, first_row, outcomes, past, by_row=by_row) for w, p in jobs])
+        for worker in workers:  # in the order of the rows
+            self.tally.merge(worker.tally)
+
+    def _worker(self, number: int) -> LookupEngine:
+        """Return an engine for a thread: the same tables, a tally and buffers of its own."""
+        while len(self._workers) <= number:
+            self._workers.append(copy(self))
+            self._workers[-1]._scratch = Scratch()
+        worker = self._workers[number]
+        worker.tally, worker._counter = Tally(), self._counter
+        return worker
+
+    def _replay(
+        self, lookups: Lookups, first_row: int, outcomes: Outcomes | None, past: Past | None, *, by_row: bool
+    ) -> None:
+        """Decide rows, one by one if something was recorded about them or is to be kept, else only count them."""
         counts = np.zeros(256, np.int64)
-        for start in range(0, len(lookups), step):
-            part = lookups.part(slice(start, start + step))
-            if every:
-                counts += self._replay_part(part, first_row, outcomes, past)
-            else:
-                counts += self._count_part(part) if past is None else self._count_decided(self._decide(part, past))
+        if by_row:
+            step = CHUNK if lookups.runs is None else min(self.counter.step(lookups.runs), CHUNK)
+            for start in range(0, len(lookups), step):
+                counts += self._replay_part(lookups.part(slice(start, start + step)), first_row, outcomes, past)
+        elif past is not None:
+            for start in range(0, len(lookups), CHUNK):
+                counts += self._count_decided(self._decide(lookups.part(slice(start, start + CHUNK)), past))
+        elif (loops := self._acceleration.loops(len(lookups))) is not None and lookups.straight:
+            counts += self._count_compiled(loops, lookups)
+        elif lookups.runs is None:
+            for start in range(0, len(lookups), CHUNK):
+                counts += self._count_singles(lookups.pfn[start : start + CHUNK])
+        else:
+            step = min(self.counter.step(lookups.runs), _RUNS)
+            for start in range(0, len(lookups), step):
+                placed = self.counter.place(lookups.runs.part(slice(start, start + step)))
+                counts += self._count_decided(_Runs(self.counter, placed))
         self._count(counts)
 
-    def _count_part(self, lookups: Lookups) -> I64:
-        """The fast way: nothing was recorded, nothing is to be kept but counts."""
+    def _count_compiled(self, loops: ModuleType, lookups: Lookups) -> I64:
+        """The fastest way, where numba is there."""
         if lookups.runs is None:
-            counts = self.single.count(lookups.pfn, self._scratch)
-            if self.online and counts[_WRONG].any():
-                self._note_untruths(self._decide(lookups), counts)
-            return counts
-        return self._count_decided(self._decide(lookups))
+            counts, pfns, classes = self.single.count_compiled(loops, lookups.pfn, self._watched, self._scratch)
+            decided: _Singles | _Pieces = _Singles(classes, pfns)
+        else:
+            counts, pieces = self.counter.count_compiled(loops, lookups.runs, self._watched)
+            decided = _Pieces(self.single.by_segment[self.index.segment_of(pieces[0])], pieces)
+        if self.online:
+            self._note_untruths(decided, counts)
+        return counts
+
+    def _count_singles(self, pfns: U64) -> I64:
+        """The fast way: nothing was recorded, nothing is to be kept but counts."""
+        counts = self.single.count(pfns, self._scratch)
+        if self.online and counts[_WRONG].any():
+            filled = self._scratch.filled
+            classes = self._scratch.classes[: pfns.size] if filled else self.single.classes(pfns, self._scratch)
+            self._note_untruths(_Singles(classes, pfns), counts)
+        return counts
 
     def _count_decided(self, decided: _Singles | _Runs) -> I64:
         counts = decided.totals()
@@ -158,9 +227,6 @@ class LookupEngine:
         if lookups.runs is None:
             return _Singles(self.single.classes(lookups.pfn, self._scratch), lookups.pfn)
         return _Runs(self.counter, self.counter.place(lookups.runs))
-
-    def _step(self, runs: Runs, most: int) -> int:
-        return min(self.counter.step(runs), most)
 
     def _replay_part(self, lookups: Lookups, first_row: int, outcomes: Outcomes | None, past: Past | None) -> I64:
         """The general way, row by row, for at most CHUNK rows; return the counts by class."""
@@ -193,7 +259,7 @@ class LookupEngine:
                 outcomes[name][lookups.rows] = values
         return counts
 
-    def _note_untruths(self, decided: _Singles | _Runs, counts: I64) -> None:
+    def _note_untruths(self, decided: _Singles | _Runs | _Pieces, counts: I64) -> None:
         """Note which pfns were answered against the truth."""
         for wrong, ranges in ((_FALSE_ONLINE, self.tally.false_online), (_FALSE_OFFLINE, self.tally.false_offline)):
             if counts[wrong].any():
@@ -301,3 +367,21 @@ class _Runs:
 
     def pieces(self, which: NDArray[np.bool_]) -> tuple[U64, U64, I64]:
         return self._counter.pieces(self._placed, which)
+
+
+class _Pieces:
+    """Parts of runs that are known already.
+
+    Args:
+        classes: class byte of each.
+        pieces: (first pfn, last pfn, pfns) of each.
+    """
+
+    def __init__(self, classes: U8, pieces: tuple[U64, U64, I64]) -> None:
+        self._classes, self._pieces = classes, pieces
+
+    def pieces(self, which: NDArray[np.bool_]) -> tuple[U64, U64, I64]:
+        """Return those whose class is among ``which``."""
+        hit = which[self._classes]
+        first, last, count = self._pieces
+        return first[hit], last[hit], count[hit]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.engine.acceleration import Acceleration
 from replay.engine.answers import answered
 from replay.engine.dense import Stretch, dense_stretches, is_single
 from replay.engine.lookups import LookupEngine
@@ -20,6 +21,7 @@ from replay.engine.resolve import StateIndex
 from replay.engine.rows import Lookups, Outcomes, blank_outcomes, cell_of, kinds_in
 from replay.engine.tabulate import tabulate
 from replay.engine.tally import Difference, Tally
+from replay.engine.threads import Threads
 from replay.engine.toggles import TOGGLES, Toggles
 from replay.engine.transitions import Cell, Transitions
 from replay.engine.watches import Watch, observe_all, watch_dump, watch_lookup
@@ -75,6 +77,8 @@ class Replayer:
         profile: the kernel.
         strings: names that ``label`` refers to.
         keep: keep outcome columns and hand them out with ``finished``.
+        threads: how many work on the lookups of a batch; results do not depend on it.
+        compiled: count lookups in compiled loops: True: all; False: none; None: once the replay is long, if numba is there.
         open_loop: tasks do not die of signals; mappings change by the trace only.
         log: is told every poison call, in the order of the rows.
         where: name of the trace, for errors.
@@ -91,6 +95,8 @@ class Replayer:
         strings: tuple[str, ...] = (),
         *,
         keep: bool = False,
+        threads: int = 1,
+        compiled: bool | None = None,
         open_loop: bool = False,
         log: Callable[[Decided], None] | None = None,
         where: str = "trace",
@@ -101,6 +107,7 @@ class Replayer:
         self.tally = Tally()
         self._index = StateIndex(self.machine, section_limit=self.kernel.has("kpageflags-section-limit"))
         self._tables = {f.name: tabulate(f, self.kernel) for f in LOOKUP_FUNCTIONS}
+        self._threads, self._acceleration = Threads(threads), Acceleration(compiled)
         self._engines: dict[EventKind, LookupEngine] = {}
         self._transitions = Transitions(self.machine, self.kernel, strings)
         self._poison = PoisonRows(
@@ -115,6 +122,17 @@ class Replayer:
         """Replay the rows of a batch."""
         kinds = np.asarray(batch.column("kind"), np.uint8)
         outcomes = blank_outcomes(len(batch)) if self._keep else None
+        present = kinds_in(kinds)
+        if batch.given("window") is False and _SPECIAL.isdisjoint(present):
+            self._stretch(batch, kinds, 0, len(batch), outcomes, present)
+        else:
+            self._mixed(batch, kinds, outcomes)
+        self.tally.events += len(batch)
+        if outcomes is not None:
+            self._kept.append(outcomes)
+
+    def _mixed(self, batch: Batch, kinds: NDArray[np.uint8], outcomes: Outcomes | None) -> None:
+        """Replay a batch in which the machine changes, or rows are answered one by one."""
         special = _special_rows(batch, kinds)
         at = 0
         for dense in dense_stretches(batch, kinds, special, IS_POISON, self.machine.geometry):
@@ -122,9 +140,6 @@ class Replayer:
             done = not self._watches and self._dense(batch, kinds, dense, outcomes)
             at = dense.end if done else dense.first
         self._sparse(batch, kinds, special, at, len(batch), outcomes)
-        self.tally.events += len(batch)
-        if outcomes is not None:
-            self._kept.append(outcomes)
 
     def finish(self) -> Tally:
         """Close what is still open after the last row, and return the tally."""
@@ -132,6 +147,7 @@ class Replayer:
             watch.close(self.tally)
         self._watches = []
         self._poison.finish()
+        self._threads.close()
         return self.tally
 
     def finished(self) -> Iterator[Outcomes]:
@@ -144,7 +160,10 @@ class Replayer:
         self._index.refresh()
         engine = self._engines.get(kind)
         if engine is None:
-            engine = self._engines[kind] = LookupEngine(self._index, self._tables[FUNCTIONS[kind].name], self.tally)
+            table = self._tables[FUNCTIONS[kind].name]
+            engine = self._engines[kind] = LookupEngine(
+                self._index, table, self.tally, self._threads, self._acceleration
+            )
         return engine.sync()
 
     def _sparse(
@@ -189,12 +208,20 @@ class Replayer:
             known = (recorded[which], mask[which])
             answered(self.tally, kind, check, ret, rows[which], batch.row, pfns[which], known, outcomes)
 
-    def _stretch(self, batch: Batch, kinds: NDArray[np.uint8], start: int, end: int, outcomes: Outcomes | None) -> None:
-        """Replay the lookups of rows ``[start, end)``, between which nothing changes."""
+    def _stretch(
+        self,
+        batch: Batch,
+        kinds: NDArray[np.uint8],
+        start: int,
+        end: int,
+        outcomes: Outcomes | None,
+        present: list[int] | None = None,
+    ) -> None:
+        """Replay rows ``[start, end)``, none of which is special; ``present`` are the kinds that occur, if known."""
         if start == end:
             return
         here = kinds[start:end]
-        present = kinds_in(here)
+        present = present or kinds_in(here)
         if IS_POISON[present].any():
             self._toggles.forget()  # some kernels refuse poisoned memory
             self._poison.take_rows(batch, start, end, outcomes)
@@ -281,11 +308,8 @@ class Replayer:
 
 def _special_rows(batch: Batch, kinds: NDArray[np.uint8]) -> NDArray[np.int64]:
     """Return the rows that change the machine, or that are answered one by one."""
-    windows = batch.given("window") is not False
-    if not windows and _SPECIAL.isdisjoint(kinds_in(kinds)):
-        return np.empty(0, np.int64)
     special = _IS_SPECIAL[kinds]
-    if windows:
+    if batch.given("window") is not False:
         special |= (batch.column("window") != 0) & _IS_WATCHABLE[kinds]
     return np.flatnonzero(special)
 
@@ -314,6 +338,7 @@ def replay_trace(
     *,
     sink: Callable[[Outcomes], None] | None = None,
     progress: Callable[[int, int], None] | None = None,
+    threads: int = 1,
     open_loop: bool = False,
     log: Callable[[Decided], None] | None = None,
 ) -> Replay:
@@ -324,6 +349,7 @@ def replay_trace(
         profile: the kernel.
         sink: takes the outcome columns of each batch, in order; None keeps none, which is faster.
         progress: is told (rows done, rows in all) after each batch.
+        threads: with more than one, lookups are shared out and the next batch is read meanwhile; the results are the same.
         open_loop: tasks do not die of signals; mappings change by the trace only.
         log: is told every poison call, in the order of the rows.
 
@@ -333,8 +359,10 @@ def replay_trace(
     """
     started = time.perf_counter()
     keep, where = sink is not None, str(trace.path)
-    replayer = Replayer(trace.machine, profile, trace.strings, keep=keep, open_loop=open_loop, log=log, where=where)
-    for batch in trace.batches():
+    replayer = Replayer(
+        trace.machine, profile, trace.strings, keep=keep, threads=threads, open_loop=open_loop, log=log, where=where
+    )
+    for batch in trace.batches(prefetch=threads > 1):
         replayer.feed(batch)
         for outcomes in replayer.finished():
             assert sink is not None

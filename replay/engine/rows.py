@@ -113,6 +113,11 @@ class Lookups:
         runs = None if self.runs is None else self.runs.part(part)
         return Lookups(rows, self.pfn[part], runs, self.ret.part(part), self.slow.part(part), self.pgmap.part(part))
 
+    @property
+    def straight(self) -> bool:
+        """Whether no row has a stride but one."""
+        return self.runs is None or bool((self.runs.stride == 1).all())
+
     def row_numbers(self) -> I64:
         """Return the indices of the rows within the batch."""
         return np.arange(self.rows.start, self.rows.stop) if isinstance(self.rows, slice) else self.rows
@@ -143,6 +148,10 @@ def cell_of(batch: ColumnSource, row: int) -> Callable[[str], int | None]:
 
 def kinds_in(kinds: NDArray[np.uint8]) -> list[int]:
     """Return the kinds that occur, ascending; those of the first rows are counted, and mostly they are all."""
+    if not kinds.size:
+        return []
+    if (lowest := int(kinds.min())) == int(kinds.max()):
+        return [lowest]
     found: list[int] = np.unique(kinds[:_PROBED]).tolist()
     if sum(int(np.count_nonzero(kinds == kind)) for kind in found) == kinds.size:
         return found

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cache
+from types import ModuleType
 
 import numpy as np
 from numpy.typing import NDArray
@@ -134,6 +135,23 @@ class RunCounter:
             np.add.at(pages, placed.strided[run[hit]], count[hit])
         return pages
 
+    def count_compiled(self, loops: ModuleType, runs: Runs, watched: Bools) -> tuple[I64, tuple[U64, U64, I64]]:
+        """Return ``totals`` of runs, all of stride one, and their ``pieces`` in watched classes, by a compiled loop."""
+        size = self.starts.size
+        ends, sums = np.zeros((3, size), np.int64), np.zeros((2, size), np.uint64)
+        member = watched[self._classes]
+        picked = np.empty(len(runs), np.int64)
+        cells, shift = self._locate.cells, self._locate.shift
+        found = loops.count_runs(runs.first, runs.count, self.starts, cells, shift, member, ends, sums, picked)
+        placed = self.place(runs.part(picked[:found]))
+        counts = self.totals(placed)
+        before, behind = self._sum_of(ends[0], sums[0]), self._sum_of(ends[1], sums[1])
+        for label in before:
+            counts[label] += behind[label] - before[label] & _WORD
+        pieces = zip(self.pieces(placed, watched), self._whole(ends[0], ends[1], ends[2], member), strict=True)
+        first, last, count = (np.concatenate(column) for column in pieces)
+        return counts, (first, last, count)
+
     def totals(self, placed: Placed) -> I64:
         """Return how many pfns of all runs together fall into each of the 256 classes, int64."""
         counts = np.zeros(256, np.int64)
@@ -173,12 +191,8 @@ class RunCounter:
         size = self.starts.size
         begun, ended = np.bincount(low, minlength=size), np.bincount(high, minlength=size)
         within = np.bincount(low[low == high], minlength=size)
-        over = (
-            np.cumsum(begun) - begun - np.cumsum(ended) + within
-        )  # runs that begin before a segment and end behind it
-        whole = np.flatnonzero(member & (over > 0))
         ends = np.append(self.starts[1:], np.uint64(0)) - np.uint64(1)
-        parts = [(first, last, count), (self.starts[whole], ends[whole], over[whole] * self._lengths(whole))]
+        parts = [(first, last, count), self._whole(begun, ended, within, member)]
         for segment, others in ((low, None), (high, low)):
             hit = member[segment] if others is None else member[segment] & (segment != others)
             hit = np.flatnonzero(hit)
@@ -189,8 +203,20 @@ class RunCounter:
         first, last, count = (np.concatenate(column) for column in zip(*parts, strict=True))
         return first, last, count
 
-    def _lengths(self, segments: I64) -> I64:
-        return np.diff(np.append(self.starts, np.uint64(0)))[segments].astype(np.int64)
+    def _whole(self, begun: I64, ended: I64, within: I64, member: Bools) -> tuple[U64, U64, I64]:
+        """Return as pieces those segments, among ``member``, that runs begin before and end behind.
+
+        Args:
+            begun: runs that begin in each segment.
+            ended: runs that end in it.
+            within: runs that do both.
+            member: the segments asked about.
+        """
+        over = np.cumsum(begun) - begun - np.cumsum(ended) + within
+        whole = np.flatnonzero(member & (over > 0))
+        last = (np.append(self.starts[1:], np.uint64(0)) - np.uint64(1))[whole]
+        lengths = (last - self.starts[whole] + np.uint64(1)).astype(np.int64)
+        return self.starts[whole], last, over[whole] * lengths
 
     def _pieces_of_pairs(self, placed: Placed, member: Bools) -> tuple[U64, U64, I64]:
         """Return the pieces of strided runs."""
@@ -209,7 +235,10 @@ class RunCounter:
         # Sums of up to 2**20 halves of 32 bits are exact as doubles.
         low = np.bincount(segment, pfns & np.uint64(0xFFFFFFFF), size).astype(np.uint64)
         high = np.bincount(segment, pfns >> np.uint64(32), size).astype(np.uint64)
-        inside = low + (high << np.uint64(32))
+        return self._sum_of(hits, low + (high << np.uint64(32)))
+
+    def _sum_of(self, hits: I64, inside: U64) -> dict[int, int]:
+        """Return the same from how many pfns lie in each segment, and the sum of those, modulo 2**64."""
         touched = np.flatnonzero(hits)
         sums: dict[int, int] = {}
         for label in np.flatnonzero(self.present).tolist():

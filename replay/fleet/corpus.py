@@ -71,6 +71,7 @@ def run_many(
     scheduler: str | None = None,
     progress: Tell | None = None,
     engine: str = "vector",
+    threads: int = 1,
     open_loop: bool = False,
     outcomes: Path | None = None,
     log: CallLog | None = None,
@@ -87,6 +88,7 @@ def run_many(
         scheduler: address of a Dask scheduler, whose workers are used instead and see the traces under the same path.
         progress: is told (done, in all).
         engine: "vector" or "scalar".
+        threads: of each replay.
         open_loop: as for ``run``.
         outcomes: as for ``run``; of one trace and one kernel only, and not on a cluster.
         log: as for ``run``; in this process only.
@@ -98,7 +100,7 @@ def run_many(
     kernels = list(profiles) or [None]
     _refuse(len(traces) * len(kernels), workers, scheduler, outcomes, log)
     tasks = [
-        _Task(os.fspath(trace), place_of(trace, scheduler), kernel, engine, open_loop, outcomes, log)
+        _Task(os.fspath(trace), place_of(trace, scheduler), kernel, engine, threads, open_loop, outcomes, log)
         for trace in traces
         for kernel in kernels
     ]
@@ -116,6 +118,7 @@ class _Task:
     place: Place
     kernel: str | Profile | None
     engine: str
+    threads: int
     open_loop: bool
     outcomes: Path | None
     log: CallLog | None
@@ -128,6 +131,7 @@ def _replay(task: _Task, tell: Tell) -> Run:
         engine=task.engine,
         outcomes=task.outcomes,
         progress=tell,
+        threads=task.threads,
         open_loop=task.open_loop,
         log=task.log,
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -25,7 +26,8 @@ class Sections:
         self.geometry = geometry
         self.whole = whole
         self._flags: dict[int, int] = {}
-        self._bits: dict[int, NDArray[np.bool_]] = {}
+        self._bits: dict[int, int] = {}  # bit n: subsection n is populated
+        self._all = (1 << geometry.subsections_per_section) - 1
         self._sorted: NDArray[np.uint64] | None = None
 
     def __len__(self) -> int:
@@ -35,7 +37,7 @@ class Sections:
         """Return an independent copy."""
         twin = Sections(self.geometry, whole=self.whole)
         twin._flags = dict(self._flags)
-        twin._bits = {section: bits.copy() for section, bits in self._bits.items()}
+        twin._bits = dict(self._bits)
         return twin
 
     def numbers(self) -> NDArray[np.uint64]:
@@ -50,8 +52,16 @@ class Sections:
 
     def bits(self, section: int) -> NDArray[np.bool_]:
         """Return the subsection map of a section (bool, one per subsection), all clear when it is absent."""
-        found = self._bits.get(section)
-        return np.zeros(self.geometry.subsections_per_section, np.bool_) if found is None else found
+        return np.asarray(self._matrix([section])[0])
+
+    def _matrix(self, sections: list[int]) -> NDArray[np.bool_]:
+        """Return the subsection maps of sections, one row each."""
+        width = self.geometry.subsections_per_section
+        size = -(-width // 8)
+        packed = b"".join(self._bits.get(section, 0).to_bytes(size, "little") for section in sections)
+        rows = np.frombuffer(packed, np.uint8).reshape(-1, size)
+        bits = np.unpackbits(rows, axis=1, bitorder="little")[:, :width]
+        return np.asarray(bits != 0, np.bool_)
 
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         """Yield (section, first subsection, subsection after the last) of the parts of a range, section by section."""
@@ -64,19 +74,29 @@ class Sections:
 
     def populate(self, start: int, end: int, extra: int = 0) -> None:
         """Make the sections of a range present and valid, set its subsections; new sections get ``extra`` flags too."""
-        basic = SectionFlags.PRESENT | SectionFlags.HAS_MEM_MAP
-        for section, low, high in self.pieces(start, end):
+        basic = int(SectionFlags.PRESENT | SectionFlags.HAS_MEM_MAP)
+        first, last = start >> self.geometry.section_shift, end - 1 >> self.geometry.section_shift
+        whole = range(first + 1, last)
+        if whole and self._flags.keys().isdisjoint(whole):
+            # Boot memory of terabytes: everything but its ends in one go.
+            self._flags.update(dict.fromkeys(whole, basic | int(extra)))
+            self._bits.update(dict.fromkeys(whole, self._all))
+            self._sorted = None
+            bounds = whole.start << self.geometry.section_shift, whole.stop << self.geometry.section_shift
+            pieces = itertools.chain(self.pieces(start, bounds[0]), self.pieces(bounds[1], end))
+        else:
+            pieces = itertools.chain(self.pieces(start, end))
+        for section, low, high in pieces:
             if section not in self._flags:
-                self._flags[section] = int(extra)
-                self._bits[section] = np.zeros(self.geometry.subsections_per_section, np.bool_)
+                self._flags[section], self._bits[section] = int(extra), 0
                 self._sorted = None
-            self._flags[section] |= int(basic)
-            self._bits[section][slice(None) if self.whole else slice(low, high)] = True
+            self._flags[section] |= basic
+            self._bits[section] |= self._all if self.whole else _mask(low, high)
 
     def first_populated(self, start: int, end: int) -> int | None:
         """Return the number of the first section in which a subsection of the range is populated, or None."""
         for section, low, high in self.pieces(start, end):
-            if section in self._bits and self._bits[section][low:high].any():
+            if self._bits.get(section, 0) & _mask(low, high):
                 return section
         return None
 
@@ -89,11 +109,14 @@ class Sections:
             bits = self._bits.get(section)
             if bits is None:
                 continue
+            mask = _mask(low, high)
             if self.whole:
-                bits[:] = False
-            elif bits[low:high].all():
-                bits[low:high] = False
-            if not bits.any():
+                bits = 0
+            elif bits & mask == mask:
+                bits &= ~mask
+            if bits:
+                self._bits[section] = bits
+            else:
                 del self._flags[section], self._bits[section]
                 self._sorted = None
 
@@ -137,7 +160,7 @@ class Sections:
         hit = there[slot]
         sub = (pfns >> np.uint64(g.subsection_shift)) & np.uint64(g.subsections_per_section - 1)
         flags[hit] = np.array([self._flags[n] for n in present], np.uint8)[row[hit]]
-        bits[hit] = np.array([self._bits[n] for n in present])[row[hit], sub[hit].astype(np.int64)]
+        bits[hit] = self._matrix(present)[row[hit], sub[hit].astype(np.int64)]
         return flags, bits
 
     def edges(self, start: int, end: int) -> list[int]:
@@ -146,12 +169,26 @@ class Sections:
         numbers = self.numbers()
         low = int(np.searchsorted(numbers, start >> g.section_shift))
         high = int(np.searchsorted(numbers, (end >> g.section_shift) + 1))
-        if low == high:
+        there = numbers[low:high]
+        if not there.size:
             return []
-        base = numbers[low:high] << np.uint64(g.section_shift)
-        bits = np.array([self._bits[section] for section in numbers[low:high].tolist()])
-        section, sub = np.nonzero(bits[:, 1:] != bits[:, :-1])
-        changes = base[section] + ((sub + 1).astype(np.uint64) << np.uint64(g.subsection_shift))
-        found = np.concatenate([base, base + np.uint64(g.pages_per_section), changes])
+        flags = np.array([self._flags[n] for n in there.tolist()], np.uint8)
+        bits = [self._bits[n] for n in there.tolist()]
+        uniform = np.array([b in {0, self._all} for b in bits])
+        base = there << np.uint64(g.section_shift)
+        # Neighbours that are alike all over have no edge between them; terabytes are made of such.
+        joined = (there[1:] == there[:-1] + np.uint64(1)) & (flags[1:] == flags[:-1]) & uniform[1:] & uniform[:-1]
+        joined &= np.array([a == b for a, b in itertools.pairwise(bits)], np.bool_)
+        starts, ends = base[np.append(True, ~joined)], base[np.append(~joined, True)] + np.uint64(g.pages_per_section)
+        odd = there[~uniform]
+        maps = self._matrix(odd.tolist()) if odd.size else np.zeros((0, 2), np.bool_)
+        section, sub = np.nonzero(maps[:, 1:] != maps[:, :-1])
+        changes = base[~uniform][section] + ((sub + 1).astype(np.uint64) << np.uint64(g.subsection_shift))
+        found = np.concatenate([starts, ends, changes])
         inside: list[int] = found[(found >= start) & (found <= end)].tolist()
         return inside
+
+
+def _mask(low: int, high: int) -> int:
+    """Return bits ``[low, high)``."""
+    return (1 << high) - (1 << low)
