@@ -87,7 +87,7 @@ def _library(geometry: Geometry) -> ctypes.CDLL:
         if done.returncode:
             raise Unavailable(f"{cc} does not compile {source.name}: {done.stderr.strip()}")
         library = ctypes.CDLL(target)
-    library.walk_singles.restype = None
+    library.walk_singles.restype = library.walk_singles_plain.restype = None
     return library
 
 
@@ -96,18 +96,22 @@ class CLoop:
 
     Args:
         by_section: answer runs section by section where a section is the same all over, instead of page by page.
+        plain: as one writes it first: no hints to the compiler, every verdict counted in its array.
     """
 
     coarse = False
 
-    def __init__(self, *, by_section: bool = False) -> None:
-        self.name = "c-sections" if by_section else "c"
+    def __init__(self, *, by_section: bool = False, plain: bool = False) -> None:
+        self.name = "c-sections" if by_section else "c-plain" if plain else "c"
         self.about = "C, the checks section by section" if by_section else "C, the checks page by page"
+        self.about += ", untuned" if plain else ""
         self.by_page = not by_section
-        self._by_section = by_section
+        self._by_section, self._plain = by_section, plain
 
     def refuses(self, workload: str) -> str | None:
         """Refuse, by section, what has no runs: it would be the same loop again."""
+        if self._plain and workload not in {"random", "sequential"}:
+            return "written for single lookups only"
         runs = workload.startswith("runs") or workload == "production"
         return "no runs in it: the same as `c`" if self._by_section and not runs else None
 
@@ -117,13 +121,13 @@ class CLoop:
         Raises:
             Unavailable: no compiler.
         """
-        return _CPass(case, _library(case.start.memory.geometry), self._by_section)
+        return _CPass(case, _library(case.start.memory.geometry), self._by_section, self._plain)
 
 
 class _CPass:
     seconds = None
 
-    def __init__(self, case: Case, library: ctypes.CDLL, by_section: bool) -> None:
+    def __init__(self, case: Case, library: ctypes.CDLL, by_section: bool, plain: bool) -> None:
         self._memory: Memory = case.start.memory.copy() if not case.only_asks else case.start.memory
         self._c_memory = _Memory(*(getattr(self._memory, name).ctypes.data for name in _ARRAYS))
         self._counts = np.zeros(NR_VERDICTS, np.uint64)
@@ -131,7 +135,7 @@ class _CPass:
         self._columns = case.columns
         largest = max(c["pfn"].size for c in case.columns)
         self._out: NDArray[np.generic] = np.ones(largest, np.uint8 if self._singles else np.uint64)
-        self._library = library
+        self._walk = library.walk_singles_plain if plain else library.walk_singles
         self._events = library.events_by_section if by_section else library.events_by_page
         if not self._singles:
             self._rows = [
@@ -144,9 +148,7 @@ class _CPass:
         if self._singles:
             for c in self._columns:
                 pfn = c["pfn"]
-                self._library.walk_singles(
-                    memory, ctypes.c_void_p(pfn.ctypes.data), ctypes.c_uint64(pfn.size), out, counts
-                )
+                self._walk(memory, ctypes.c_void_p(pfn.ctypes.data), ctypes.c_uint64(pfn.size), out, counts)
             return
         for rows in self._rows:
             unknown = self._events(memory, ctypes.byref(rows), out, counts)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from benchmarks.peers.c_loop import CLoop
-from benchmarks.peers.engine import Engine, EngineThreads
+from benchmarks.peers.engine import Engine
 from benchmarks.peers.joins import DuckDb, Polars
 from benchmarks.peers.limits import Limit
 from benchmarks.peers.numba_peer import Numba
@@ -18,9 +18,11 @@ BASE = "engine"  # every ratio is to this one
 
 _ALL: tuple[Peer, ...] = (
     Engine(),
-    EngineThreads(),
+    Engine(threads=2),
+    Engine(compiled=False),
     Engine(keep=True),
     CLoop(),
+    CLoop(plain=True),
     CLoop(by_section=True),
     Numba(),
     Numpy(),
@@ -36,14 +38,14 @@ PEERS = {peer.name: peer for peer in _ALL}
 ROWS = {
     "random": 16_000_000,
     "sequential": 16_000_000,
-    "runs-1e3": 1_000_000,
-    "runs-1e6": 1_000_000,
-    "runs-1e9": 1_000_000,
-    "mixed-1": 2_000_000,
-    "mixed-10": 1_000_000,
-    "pagemaps": 1_000_000,
-    "storm": 500_000,
-    "hot": 500_000,
+    "runs-1e3": 4_000_000,
+    "runs-1e6": 4_000_000,
+    "runs-1e9": 4_000_000,
+    "mixed-1": 16_000_000,
+    "mixed-10": 8_000_000,
+    "pagemaps": 200_000,
+    "storm": 8_000_000,
+    "hot": 8_000_000,
     "production": 1_000_000,
 }
 assert ROWS.keys() == WORKLOADS.keys()

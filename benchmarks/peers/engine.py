@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import inspect
+import importlib.util
 
 from benchmarks.peers.case import Case
 from benchmarks.peers.peer import Pass, Unavailable
 from benchmarks.peers.verdicts import Counts, counts_of_tally
 from replay.engine.replay import Replayer
 
-__all__ = ("Engine", "EngineThreads")
+__all__ = ("Engine",)
 
 
 class Engine:
@@ -17,14 +17,20 @@ class Engine:
 
     Args:
         keep: keep the outcome of every row (dropped after each batch), as a peer that writes a verdict for each does.
+        compiled: count in compiled loops.
+        threads: how many.
     """
 
     coarse = by_page = False
 
-    def __init__(self, *, keep: bool = False) -> None:
-        self.name = "engine-rows" if keep else "engine"
+    def __init__(self, *, keep: bool = False, compiled: bool = True, threads: int = 1) -> None:
+        self.name = "engine-rows" if keep else "engine-arrays" if not compiled else "engine"
         self.about = "replay's engine, an outcome for every row" if keep else "replay's engine, counts only"
-        self._options: dict[str, object] = {"keep": True} if keep else {}
+        if not compiled:
+            self.about += ", without compiled loops"
+        if threads > 1:
+            self.name, self.about = f"{self.name}-{threads}", f"{self.about}, {threads} threads"
+        self._options: dict[str, object] = {"keep": keep, "compiled": compiled, "threads": threads}
 
     def refuses(self, workload: str) -> str | None:
         """Refuse nothing."""
@@ -32,27 +38,14 @@ class Engine:
         return None
 
     def prepare(self, case: Case) -> Pass:
-        """Return a pass: of a fresh engine, or of one that has been used if the rows leave it as it was."""
-        return _EnginePass(case, case.start.replayer(self.name, fresh=not case.only_asks, **self._options))
-
-
-class EngineThreads(Engine):
-    """The engine with two threads, once it has them."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.name, self.about = "engine-2", "replay's engine, counts only, two threads"
-        self._options = {"threads": 2}
-
-    def prepare(self, case: Case) -> Pass:
-        """Return a pass.
+        """Return a pass: of a fresh engine, or of one that has been used if the rows leave it as it was.
 
         Raises:
-            Unavailable: the engine has no threads.
+            Unavailable: no numba.
         """
-        if "threads" not in inspect.signature(Replayer).parameters:
-            raise Unavailable("this version of the engine has one thread")
-        return super().prepare(case)
+        if self._options["compiled"] and importlib.util.find_spec("numba") is None:
+            raise Unavailable("numba is not installed")
+        return _EnginePass(case, case.start.replayer(self.name, fresh=not case.only_asks, **self._options))
 
 
 class _EnginePass:

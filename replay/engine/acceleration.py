@@ -10,7 +10,7 @@ from replay.errors import UsageError
 
 __all__ = ("Acceleration",)
 
-_LONG = 1 << 25  # lookups, from which on the loops give back what importing and loading them takes
+_LONG = 1 << 28  # lookups, from which on the loops give back what importing and loading them takes
 
 
 class Acceleration:

@@ -43,6 +43,7 @@ I64 = NDArray[np.int64]
 
 __all__ = ("Replay", "Replayer", "refuse_mismatch", "replay_trace")
 
+_FEW_ROWS, _MANY_ROWS = 1 << 20, 1 << 22
 _QUERIES = {EventKind.REGION_INTERSECTS, EventKind.WALK_SYSTEM_RAM_RANGE}
 _DUMPS = {EventKind.SECTIONS_DUMP, EventKind.SECTION_STATE}
 _IS_WATCHABLE = np.isin(np.arange(256), STATE_LOOKUPS)
@@ -362,7 +363,9 @@ def replay_trace(
     replayer = Replayer(
         trace.machine, profile, trace.strings, keep=keep, threads=threads, open_loop=open_loop, log=log, where=where
     )
-    for batch in trace.batches(prefetch=threads > 1):
+    # Several threads are worth their hand-over for larger pieces; outcomes take a hundred bytes a row.
+    rows = _FEW_ROWS if keep or threads == 1 else _MANY_ROWS
+    for batch in trace.batches(max_rows=rows, prefetch=threads > 1):
         replayer.feed(batch)
         for outcomes in replayer.finished():
             assert sink is not None

@@ -44,7 +44,7 @@ class Recorded:
     """A recorded column of the rows at hand.
 
     Attributes:
-        value: int64 or narrower, undefined where not given.
+        value: int64 or narrower, undefined where not given, and without elements when it is given nowhere.
         given: True, False, or bool per row.
     """
 
@@ -57,7 +57,9 @@ class Recorded:
 
     def part(self, part: slice | I64) -> Recorded:
         """Return some of the rows."""
-        return Recorded(self.value[part], self.given if isinstance(self.given, bool) else self.given[part])
+        if isinstance(self.given, bool):
+            return Recorded(self.value[part], True) if self.given else self
+        return Recorded(self.value[part], self.given[part])
 
     def mask(self) -> NDArray[np.bool_]:
         """Return bool per row."""
@@ -93,7 +95,7 @@ class Lookups:
             nr_pages = np.asarray(batch.column("nr_pages")[rows], np.uint64)
             if (nr_pages != 1).any():
                 runs = Runs.of(pfn, nr_pages, np.asarray(batch.column("stride")[rows], np.int64))
-        recorded = (_recorded(batch, f"recorded_{n}", rows, pfn.size) for n in ("ret", "slow", "pgmap"))
+        recorded = (_recorded(batch, f"recorded_{n}", rows) for n in ("ret", "slow", "pgmap"))
         return cls(rows, pfn, runs, *recorded)
 
     def unrecorded(self) -> Lookups:
@@ -128,11 +130,14 @@ class Lookups:
         return self.runs if self.runs is not None else Runs(self.pfn, one, one)
 
 
-def _recorded(batch: ColumnSource, name: str, rows: I64 | slice, size: int) -> Recorded:
+def _recorded(batch: ColumnSource, name: str, rows: I64 | slice) -> Recorded:
     given = batch.given(name)
     if given is False:
-        return Recorded(np.broadcast_to(np.int64(0), (size,)), False)
+        return _NOTHING
     return Recorded(batch.column(name)[rows], given if isinstance(given, bool) else given[rows])
+
+
+_NOTHING = Recorded(np.empty(0, np.int64), False)
 
 
 def cell_of(batch: ColumnSource, row: int) -> Callable[[str], int | None]:

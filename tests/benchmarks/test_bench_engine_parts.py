@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from benchmarks.workloads import SERVER, WORKLOADS
-from replay.engine.gather import SingleLookup
+from replay.engine.acceleration import Acceleration
+from replay.engine.gather import CHUNK, Scratch, SingleLookup
 from replay.engine.resolve import StateIndex
 from replay.engine.runs import RunCounter, Runs
 from replay.engine.tabulate import YES, tabulate
@@ -47,7 +48,8 @@ def test_tabulate(benchmark, note, function) -> None:
 def test_single_lookups(benchmark, note, index: StateIndex, pfns) -> None:
     """Answers are memory or not, as the machine's description has it: no device shares a section here yet."""
     single = SingleLookup(index, tabulate(PFN_TO_ONLINE_PAGE, KERNEL_OBJECT))
-    yes = benchmark(lambda: sum(int(np.count_nonzero(c & YES)) for _, c in single.chunks(pfns)))
+    scratch = Scratch()
+    yes = benchmark(lambda: sum(int(np.count_nonzero(c & YES)) for _, c in single.chunks(pfns, scratch)))
     wide = pfns.astype(np.int64)
     memory = sum(int(((wide >= m.start) & (wide < m.end)).sum()) for m in SERVER.memory)
     sections = np.unique(np.concatenate([np.arange(m.start >> 15, (m.end - 1 >> 15) + 1) for m in SERVER.memory]))
@@ -60,9 +62,33 @@ def test_run_counter(benchmark, note, index: StateIndex, pfns, stride: int) -> N
     """Every pfn of every run falls into one class."""
     counter = RunCounter(index.starts, tabulate(PFN_TO_ONLINE_PAGE, KERNEL_OBJECT).classes[index.codes])
     runs = Runs.of(pfns, np.full(pfns.size, 1000, np.uint64), np.full(pfns.size, stride, np.int64))
-    counts = benchmark(lambda: counter.counts(runs))
-    np.testing.assert_array_equal(counts.sum(axis=0), np.full(pfns.size, 1000))
-    note(pfns.size, counts.sum(axis=1).tolist())
+    step = min(counter.step(runs), 1 << 14)
+    parts = [runs.part(slice(at, at + step)) for at in range(0, pfns.size, step)]
+    counts = benchmark(lambda: sum(counter.totals(counter.place(part)) for part in parts))
+    assert counts.sum() == 1000 * pfns.size
+    note(pfns.size, counts.tolist())
+
+
+@pytest.mark.parametrize("order", ["random", "ascending"])
+def test_counting_single_lookups(benchmark, note, index: StateIndex, pfns, order: str) -> None:
+    """Counted by class, gathered or by the borders crossed: what looking each up gives."""
+    single = SingleLookup(index, tabulate(PFN_TO_ONLINE_PAGE, KERNEL_OBJECT))
+    parts = np.split(np.sort(pfns) if order == "ascending" else pfns, range(CHUNK, pfns.size, CHUNK))
+    scratch = Scratch()
+    counts = benchmark(lambda: sum(single.count(part, scratch) for part in parts))
+    assert counts.tolist() == np.bincount(single.by_segment[index.segment_of(pfns)], minlength=256).tolist()
+    note(pfns.size, counts.tolist())
+
+
+def test_compiled_loops(benchmark, note, index: StateIndex, pfns) -> None:
+    """The same counts in one pass."""
+    pytest.importorskip("numba", reason="the extra 'fast' is not installed")
+    loops = Acceleration(wanted=True).loops(1)
+    single = SingleLookup(index, tabulate(PFN_TO_ONLINE_PAGE, KERNEL_OBJECT))
+    watched, scratch = np.zeros(256, np.bool_), Scratch()
+    counts, _, _ = benchmark(lambda: single.count_compiled(loops, pfns, watched, scratch))
+    assert counts.tolist() == np.bincount(single.by_segment[index.segment_of(pfns)], minlength=256).tolist()
+    note(pfns.size, counts.tolist())
 
 
 def test_state_index(benchmark, note, index: StateIndex) -> None:
