@@ -21,7 +21,7 @@ from benchmarks.workloads import WORKLOADS
 __all__ = ("main",)
 
 DOCUMENT = Path(__file__).parents[2] / "docs" / "performance.md"
-_SIZES, _LARGE = (10**6, 10**7), 10**8
+_SIZES, _LARGE = (10**7, 10**8), 10**9
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -75,7 +75,7 @@ def _options(arguments: Sequence[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="FILE", help="write everything measured")
     parser.add_argument("--update-docs", action="store_true", help=f"put the tables into {DOCUMENT.name}")
     parser.add_argument("--no-scaling", action="store_true", help="leave out how the engine grows with the rows")
-    parser.add_argument("--large", action="store_true", help="grow to 10^8 rows")
+    parser.add_argument("--large", action="store_true", help="grow to 10^9 rows")
     options = parser.parse_args(arguments)
     some = options.workload or options.peers
     if options.update_docs and (some or options.no_scaling):

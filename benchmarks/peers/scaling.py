@@ -47,7 +47,7 @@ def _here(rows: int) -> Scale:
     from replay.kernel.profiles import profile  # noqa: PLC0415
 
     workload = WORKLOADS["random"]
-    replayer = Replayer(workload.machine, profile(workload.machine.kernel))
+    replayer = Replayer(workload.machine, profile(workload.machine.kernel), compiled=False)
     replayer.feed(workload.setup())
     before, taken = _peak(), 0.0
     for batch in workload.batches(rows):
