@@ -17,6 +17,9 @@ from replay.trace.outcomes import RET_BUG, RET_UNDEFINED
 
 __all__ = ("Call", "Kernel", "Pieces", "Request", "always", "bug", "error", "fact", "ok", "undefined")
 
+_YES, _NO = np.asarray(True), np.asarray(False)
+_YES.flags.writeable = _NO.flags.writeable = False
+
 ok = Answer("0", 0)
 undefined = Answer("undefined", RET_UNDEFINED)
 bug = Answer("BUG", RET_BUG)
@@ -24,7 +27,7 @@ bug = Answer("BUG", RET_BUG)
 
 def fact(value: object) -> Bools:
     """Return a fact as an array of no dimensions, so that checks read alike for one state and for many."""
-    return np.asarray(bool(value))
+    return _YES if value else _NO
 
 
 def always(_: object) -> Bools:

@@ -176,6 +176,10 @@ MEMORY_BLOCK_OFFLINE: KernelFunction[BlockFacts] = KernelFunction(
 )
 
 
+_PRESENT, _ONLINE_BIT = int(SectionFlags.PRESENT), int(SectionFlags.ONLINE)
+_VALID = _PRESENT | int(SectionFlags.HAS_MEM_MAP)
+
+
 class _StateChange(Call):
     """What onlining and offlining share."""
 
@@ -246,9 +250,9 @@ class _BlockChange(_StateChange):
         """Return the facts of the range and of the block device."""
         r, m = self.request, self.machine
         states = {m.blocks.get(n) for n in m.block_numbers(r.start, r.end)}
-        present = SectionFlags.PRESENT | (SectionFlags.HAS_MEM_MAP if self.online else 0)
+        present = _VALID if self.online else _PRESENT
         bad = not m.sections.all_have(r.start, r.end, present)
-        bad |= self.online and m.sections.any_has(r.start, r.end, SectionFlags.ONLINE)
+        bad |= self.online and m.sections.any_has(r.start, r.end, _ONLINE_BIT)
         wrong = None in states or self.online in states
         return replace(super().facts(), state=fact(wrong), sections=fact(bad))
 

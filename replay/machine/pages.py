@@ -207,7 +207,7 @@ class Pages:
     def any_poisoned(self, start: int, end: int) -> bool:
         """Return whether a page of ``[start, end)`` is poisoned."""
         _, numbers = self._own.within(start, end)
-        return any(self.conditions[n].marks & _HWPOISON for n in np.unique(numbers).tolist())
+        return bool(numbers.size) and any(self.conditions[n].marks & _HWPOISON for n in np.unique(numbers).tolist())
 
     def clear(self, start: int, end: int) -> int:
         """Drop all marks of pages ``[start, end)``; return how many were poisoned."""

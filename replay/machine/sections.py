@@ -13,6 +13,8 @@ from replay.trace.schema import SectionFlags
 
 __all__ = ("Sections",)
 
+_VALID = int(SectionFlags.HAS_MEM_MAP)  # enumerations are slow to calculate with
+
 
 class Sections:
     """The section table. Ranges are pfns ``[start, end)``.
@@ -122,12 +124,13 @@ class Sections:
 
     def mark(self, start: int, end: int, flag: SectionFlags, *, on: bool) -> None:
         """Set or clear a flag on the valid sections that a range touches (clearing: on every present one)."""
+        bit = int(flag)
         for section, _, _ in self.pieces(start, end):
             flags = self._flags.get(section, 0)
-            if on and flags & SectionFlags.HAS_MEM_MAP:
-                self._flags[section] = flags | int(flag)
+            if on and flags & _VALID:
+                self._flags[section] = flags | bit
             elif not on and section in self._flags:
-                self._flags[section] = flags & ~int(flag)
+                self._flags[section] = flags & ~bit
 
     def reflag(self, section: int, flags: int) -> None:
         """Give a section that is present other flags."""
