@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from replay.engine.gather import Scratch
 from replay.engine.lookups import LookupEngine
 from replay.engine.queries import metadata_counts, resource_query
 from replay.engine.resolve import StateIndex
@@ -48,11 +49,11 @@ class EngineMachine:
         function = FUNCTIONS[kind]
         engine = LookupEngine(self.index, tabulate(function, self.kernel), Tally())
         pfns = np.array([pfn], np.uint64)
-        label = int(engine.single.classes(pfns)[0])
+        label = int(engine.single.classes(pfns, Scratch())[0])
         assert label == engine.single.by_segment[self.index.segment_of(pfns)[0]], "flat table and segments differ"
-        counts = engine.counter.counts(_one(pfn))
+        counts = engine.counter.totals(engine.counter.place(_one(pfn)))
         assert counts.sum() == 1
-        assert engine.counter.labels[counts[:, 0].argmax()] == label, "run counter and flat table differ"
+        assert counts.argmax() == label, "run counter and flat table differ"
         answer = int((engine.pagemaps if kind is EventKind.GET_DEV_PAGEMAP else engine.answers)(pfns)[0])
         return answer, function.checks[label & CHECK_MASK].id
 
