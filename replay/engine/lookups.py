@@ -263,7 +263,8 @@ class LookupEngine:
         """Note which pfns were answered against the truth."""
         for wrong, ranges in ((_FALSE_ONLINE, self.tally.false_online), (_FALSE_OFFLINE, self.tally.false_offline)):
             if counts[wrong].any():
-                ranges.add_many(*decided.pieces(wrong))
+                first, last, count = decided.pieces(wrong)
+                ranges.add_many(first, last, count, self.index.place_of(first))
 
     def _same_pgmap(self, decided: _Singles | _Runs, lookups: Lookups) -> I64:
         """Return per row the pfns whose get_dev_pagemap answer is the recorded pagemap.

@@ -113,6 +113,11 @@ class StateIndex:
             return []
         return [(int(rows[0, 0]), min(int(rows[-1, -1]) + 1, count))]
 
+    def place_of(self, pfns: U64) -> U64:
+        """Return where the state of each pfn begins: within its section, or at the start of that."""
+        size = np.uint64(self.machine.geometry.section_shift)
+        return np.asarray(np.maximum(self.starts[self.segment_of(pfns)], pfns >> size << size), np.uint64)
+
     def segment_of(self, pfns: U64) -> NDArray[np.int64]:
         """Return the index of the segment that holds each pfn."""
         return np.asarray(np.searchsorted(self.starts, pfns, "right") - 1, np.int64)

@@ -17,7 +17,6 @@ __all__ = ("DUMP", "MAX_DIFFERENCES", "SLOW_PATH", "Agreement", "Difference", "R
 DUMP = "section dump"  # aspect: flags and subsection maps of recorded section tables
 SLOW_PATH = "pfn_to_online_page slow path"  # aspect: whether the lookup asked for a pagemap
 
-_CELL_SHIFT = 15
 _FEW = 16
 MAX_DIFFERENCES = 20  # kept per aspect, to show; all are counted
 
@@ -87,8 +86,9 @@ class Difference:
 class RangeCount:
     """Counts per pfn range.
 
-    Ranges that begin in the same 2**15 pages are kept as one, from the lowest pfn to the highest. So what is kept does not
-    depend on the order in which ranges come, nor on how many come at once; and memory is bounded by the machine.
+    Ranges in the same place are kept as one, from the lowest pfn to the highest. A place is where the state that made the
+    answers wrong begins: in the section, or within it. So what is kept does not depend on the order in which ranges come,
+    nor on how many come at once, never spans what was answered rightly, and is bounded by the machine.
     """
 
     def __init__(self) -> None:
@@ -102,29 +102,36 @@ class RangeCount:
     def __repr__(self) -> str:
         return f"RangeCount({self.merged()!r})"
 
-    def add(self, first: int, last: int, count: int) -> None:
-        """Count lookups that hit pfns from ``first`` to ``last``, inclusive."""
-        cell = first >> _CELL_SHIFT
-        low, high, before = self._ranges.get(cell, (first, last, 0))
-        self._ranges[cell] = min(low, first), max(high, last), before + count
+    def add(self, first: int, last: int, count: int, place: int | None = None) -> None:
+        """Count lookups that hit pfns from ``first`` to ``last``, inclusive; a place of their own if none is given."""
+        key = first if place is None else place
+        low, high, before = self._ranges.get(key, (first, last, 0))
+        self._ranges[key] = min(low, first), max(high, last), before + count
 
-    def add_many(self, first: NDArray[np.uint64], last: NDArray[np.uint64], count: NDArray[np.int64]) -> None:
+    def add_many(
+        self,
+        first: NDArray[np.uint64],
+        last: NDArray[np.uint64],
+        count: NDArray[np.int64],
+        place: NDArray[np.uint64],
+    ) -> None:
         """Count lookups of many ranges; arrays of equal length."""
         if first.size > _FEW:
-            cell = first >> np.uint64(_CELL_SHIFT)
-            order = np.argsort(cell, kind="stable")
-            ordered = cell[order]
+            order = np.argsort(place, kind="stable")
+            ordered = place[order]
             starts = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))
             first = np.minimum.reduceat(first[order], starts)
             last = np.maximum.reduceat(last[order], starts)
             count = np.add.reduceat(count[order], starts)
-        for low, high, n in zip(first.tolist(), last.tolist(), count.tolist(), strict=True):
-            self.add(low, high, n)
+            place = ordered[starts]
+        columns = (first.tolist(), last.tolist(), count.tolist(), place.tolist())
+        for low, high, n, key in zip(*columns, strict=True):
+            self.add(low, high, n, key)
 
     def merge(self, other: RangeCount) -> None:
         """Count the lookups of another part of the replay too."""
-        for first, last, count in other._ranges.values():
-            self.add(first, last, count)
+        for place, (first, last, count) in other._ranges.items():
+            self.add(first, last, count, place)
 
     def merged(self) -> list[tuple[int, int, int]]:
         """Return (first, last, count), ascending; ranges that touch are one."""
