@@ -4,26 +4,17 @@ from __future__ import annotations
 
 from typing import Any
 
-from replay.kernel.access import ACCESS
-from replay.kernel.block_size import MEMORY_BLOCK_SIZE
 from replay.kernel.calls import Call
-from replay.kernel.dax import DAX_ID, DAX_MATCH, DAX_PROBE, KMEM_ADD, KMEM_RELEASE, KMEM_REMOVE, KMEM_RESERVE
 from replay.kernel.decision import KernelFunction
 from replay.kernel.hotplug import AddMemory, RemoveMemory
-from replay.kernel.kill import KILL_ACCESSING_PROCESS, KILL_PROCS, KILL_PROCS_2009
-from replay.kernel.memory_failure import MEMORY_FAILURE
 from replay.kernel.memremap import MemremapPages, MemunmapPages
-from replay.kernel.namespace import ND_PFN_INIT, ND_PFN_VALIDATE, REGION_NODES
 from replay.kernel.online import MemoryBlockOffline, MemoryBlockOnline, OfflinePages, OnlinePages
-from replay.kernel.poison_2009 import MEMORY_FAILURE_2009
 from replay.kernel.reserve import ResourceInsert, ResourceRemove
 from replay.kernel.resource_queries import PGMAP_PFN_VALID, REGION_INTERSECTS, WALK_SYSTEM_RAM_RANGE
-from replay.kernel.soft_offline import SOFT_OFFLINE_PAGE
-from replay.kernel.unpoison import UNPOISON_MEMORY
 from replay.kernel.walk import GET_DEV_PAGEMAP, KPAGEFLAGS, LOOKUP_FUNCTIONS, PFN_TO_ONLINE_PAGE, PFN_VALID
 from replay.trace.schema import EventKind
 
-__all__ = ("CALLS", "CHECK_NAMES", "FUNCTIONS", "OTHER_FUNCTIONS", "STATE_LOOKUPS", "check_base")
+__all__ = ("CALLS", "CHECK_NAMES", "FUNCTIONS", "STATE_LOOKUPS", "check_base")
 
 CALLS: dict[EventKind, type[Call]] = {
     EventKind.ADD_MEMORY: AddMemory,
@@ -51,29 +42,6 @@ FUNCTIONS: dict[EventKind, KernelFunction[Any]] = {
 
 # Kinds that are answered from the state code of a pfn alone.
 STATE_LOOKUPS = tuple(kind for kind, function in FUNCTIONS.items() if function in LOOKUP_FUNCTIONS)
-
-# Functions whose checks have no number in outcomes: those about poison, and those that no event of a trace asks for.
-OTHER_FUNCTIONS: tuple[KernelFunction[Any], ...] = (
-    MEMORY_FAILURE,
-    MEMORY_FAILURE_2009,
-    SOFT_OFFLINE_PAGE,
-    UNPOISON_MEMORY,
-    KILL_PROCS,
-    KILL_PROCS_2009,
-    KILL_ACCESSING_PROCESS,
-    ACCESS,
-    DAX_PROBE,
-    DAX_MATCH,
-    DAX_ID,
-    KMEM_RESERVE,
-    KMEM_ADD,
-    KMEM_REMOVE,
-    KMEM_RELEASE,
-    ND_PFN_INIT,
-    ND_PFN_VALIDATE,
-    REGION_NODES,
-    MEMORY_BLOCK_SIZE,
-)
 
 CHECK_NAMES: tuple[str, ...] = tuple(f"{f.name}/{check.id}" for f in FUNCTIONS.values() for check in f.checks)
 _BASE: dict[str, int] = {}

@@ -10,8 +10,9 @@ from rich.console import Console
 from rich.table import Table
 
 from replay.kernel.features import FEATURES, Feature
+from replay.kernel.other_functions import OTHER_FUNCTIONS
 from replay.kernel.profiles import PRESETS, Profile, profile
-from replay.kernel.registry import FUNCTIONS, OTHER_FUNCTIONS
+from replay.kernel.registry import FUNCTIONS
 
 __all__ = ("feature_facts", "print_feature", "print_features", "print_profile", "print_profiles")
 

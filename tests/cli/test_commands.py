@@ -9,8 +9,9 @@ import pytest
 
 from replay import __version__
 from replay.kernel.features import FEATURES
+from replay.kernel.other_functions import OTHER_FUNCTIONS
 from replay.kernel.profiles import PRESETS, profile
-from replay.kernel.registry import FUNCTIONS, OTHER_FUNCTIONS
+from replay.kernel.registry import FUNCTIONS
 from replay.trace.schema import EventKind
 from tests.sources.importers.recording.build import Lab
 from tests.trace.build import PROVENANCE, lookup, write
