@@ -91,12 +91,22 @@ def test_nobody_at_the_address(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_a_scheduler_without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a process of its own: a second cluster in this one would share the event loop of the first."""
     monkeypatch.setattr(cluster, "_PATIENCE", 2.0)
-    with (
-        distributed.LocalCluster(n_workers=0, dashboard_address=":0", silence_logs=50) as empty,
-        pytest.raises(UsageError, match="has no workers; start some with `dask worker tcp"),
-    ):
-        list(run_tasks(tasks.double, [1], scheduler=empty.scheduler_address))
+    code = (
+        "import sys, distributed\n"
+        "with distributed.LocalCluster(n_workers=0, dashboard_address=':0', silence_logs=50) as empty:\n"
+        "    print(empty.scheduler_address, flush=True)\n"
+        "    sys.stdin.read()"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as empty:
+        assert empty.stdout is not None
+        address = empty.stdout.readline().strip()
+        with pytest.raises(UsageError, match="has no workers; start some with `dask worker tcp"):
+            list(run_tasks(tasks.double, [1], scheduler=address))
+        empty.communicate(timeout=30)
 
 
 def test_without_distributed_the_extra_is_named() -> None:
