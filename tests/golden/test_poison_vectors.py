@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,23 +30,10 @@ from replay.kernel.unpoison import UNPOISON_MEMORY
 from replay.trace.outcomes import RET_BUG
 from replay.trace.poison import NO_ACTION, ActionResult, MappingClass, MfFlag, PageKind
 from replay.trace.schema import PgmapType
+from tests.poison_columns import DOCUMENT, PRESETS
 
-POISON = Path(__file__).parents[2] / "docs" / "semantics" / "poison.md"
-
-PRESET = {
-    "V26": "v2.6.32",
-    "V418": "v4.18",
-    "V419": "v4.19",
-    "V510": "v5.10.223",
-    "V511": "v5.11",
-    "V512": "v5.12.9",
-    "V61": "v6.1.192",
-    "V612m": "v6.12",
-    "V612": "v6.12.107",
-    "V72": "v7.2.13",
-}
-FEATURES = {column: profile(name).features for column, name in PRESET.items()}
-VERSIONS = list(PRESET)
+FEATURES = {column: profile(name).features for column, name in PRESETS.items()}
+VERSIONS = list(PRESETS)
 
 # The document spells enumerations as in its section 8.1.
 KIND = {
@@ -139,7 +125,7 @@ class Cell:
 
 
 def _section(title: str) -> str:
-    text = POISON.read_text()
+    text = DOCUMENT.read_text()
     start = text.index(f"\n### {title}")
     return text[start + 1 : text.index("\n#", start + 1)]
 
@@ -157,7 +143,7 @@ def cells(title: str) -> list[Cell]:
             continue
         row = dict(zip(header, fields, strict=True))
         text = ""
-        for at, version in enumerate(v for v in header if v in PRESET):
+        for at, version in enumerate(v for v in header if v in PRESETS):
             text = text if row[version] == '"' else row[version]
             if text != "n/a":
                 columns = [row.get(c, "") for c in ("num", "hwp")]

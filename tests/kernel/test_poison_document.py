@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -28,55 +27,11 @@ from replay.kernel.unpoison import UNPOISON_MEMORY
 from replay.trace.outcomes import RET_BUG
 from replay.trace.poison import NO_ACTION, ActionResult, MappingClass, PageKind
 from replay.trace.schema import PgmapType
+from tests.poison_columns import CAPABILITIES, DOCUMENT
+from tests.poison_columns import PRESETS as COLUMN_PRESETS
 
-TEXT = (Path(__file__).parents[2] / "docs" / "semantics" / "poison.md").read_text()
-COLUMNS = {
-    "V418": "v4.18",
-    "V419": "v4.19",
-    "V510": "v5.10.223",
-    "V511": "v5.11",
-    "V512": "v5.12.9",
-    "V61": "v6.1.192",
-    "V612m": "v6.12",
-    "V612": "v6.12.107",
-    "V72": "v7.2.13",
-}
-# A flag is the number of features it has of these; a feature after an exclamation mark counts if it is not there.
-CAPABILITIES = {
-    "c_online": ("memory-failure-online-page",),
-    "c_dax": ("memory-failure-dev-pagemap",),
-    "c_meta": ("pgmap-pfn-valid",),
-    "c_own": ("pgmap-owner-handler",),
-    "c_sgx": ("sgx-poison",),
-    "c_pfnmap": ("pfn-space-poison",),
-    "c_cres": ("poison-counted-at-event",),
-    "c_alr": ("already-poisoned-error",),
-    "c_nf14": ("accessor-not-found-efault",),
-    "c_hnd": ("handlable-test",),
-    "c_getalw": ("reference-step-always",),
-    "c_toff": ("take-off-buddy",),
-    "c_raw": ("hugetlb-raw-list",),
-    "c_f95": ("filter-eopnotsupp",),
-    "c_fearly": ("filter-before-split",),
-    "c_thp": ("unsplit-thp-event", "unsplit-thp-kills"),
-    "c_fthp": ("file-thp-split",),
-    "c_minord": ("min-order-unsplittable",),
-    "c_ksm": ("ksm-poison",),
-    "c_late": ("late-action-types",),
-    "c_fk": ("unmap-failure-forces-kill",),
-    "c_ukill": ("!unmap-failure-sigbus",),
-    "c_ref": ("!extra-reference-per-handler",),
-    "c_bdev": ("block-device-no-remove",),
-    "c_nocc": ("!collect-on-clean-drop",),
-    "c_pol": ("early-kill-per-thread", "early-kill-others"),
-    "c_ctk": ("collect-needs-address",),
-    "s_pfn": ("soft-offline-by-pfn",),
-    "s_zd": ("soft-offline-refuses-zone-device",),
-    "s_en": ("enable-soft-offline",),
-    "s_fail0": ("soft-offline-failed-take-off",),
-    "s_strict": ("soft-offline-strict",),
-    "u_on": ("unpoison-online-page",),
-}
+TEXT = DOCUMENT.read_text()
+COLUMNS = {column: name for column, name in COLUMN_PRESETS.items() if column != "V26"}
 ALREADY = ("already-poisoned-event", "already-poisoned-uncounted")
 NAMES: dict[str, int] = {
     **{k.name: k for k in PageKind},

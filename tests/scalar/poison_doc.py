@@ -4,67 +4,17 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from replay.kernel.profiles import profile
 from replay.scalar import PoisonResult, ScalarMachine
 from replay.trace.poison import CallContext, MappingClass, MfFlag, PageFlag, PageKind, SysctlKey
 from replay.trace.schema import PgmapType
+from tests.poison_columns import CAPABILITIES, DOCUMENT, PRESETS
 from tests.vectors.model import Layout
 
-DOCUMENT = Path(__file__).parents[2] / "docs" / "semantics" / "poison.md"
-
-PRESETS = {
-    "V26": "v2.6.32",
-    "V418": "v4.18",
-    "V419": "v4.19",
-    "V510": "v5.10.223",
-    "V511": "v5.11",
-    "V512": "v5.12.9",
-    "V61": "v6.1.192",
-    "V612m": "v6.12",
-    "V612": "v6.12.107",
-    "V72": "v7.2.13",
-}
 VERSIONS = tuple(PRESETS)
 MODERN = VERSIONS[1:]
 
-# Flag of 8.2: the features that make it 1 (or each further level), by poison-model.md. "!" : they make it 0.
-FLAGS: dict[str, tuple[str, ...]] = {
-    "c_online": ("memory-failure-online-page",),
-    "c_dax": ("memory-failure-dev-pagemap",),
-    "c_meta": ("pgmap-pfn-valid",),
-    "c_own": ("pgmap-owner-handler",),
-    "c_sgx": ("sgx-poison",),
-    "c_pfnmap": ("pfn-space-poison",),
-    "c_cres": ("poison-counted-at-event",),
-    "c_alr": ("already-poisoned-error",),
-    "c_nf14": ("accessor-not-found-efault",),
-    "c_hnd": ("handlable-test",),
-    "c_getalw": ("reference-step-always",),
-    "c_toff": ("take-off-buddy",),
-    "c_raw": ("hugetlb-raw-list",),
-    "c_f95": ("filter-eopnotsupp",),
-    "c_fearly": ("filter-before-split",),
-    "c_thp": ("unsplit-thp-event", "unsplit-thp-kills"),
-    "c_fthp": ("file-thp-split",),
-    "c_minord": ("min-order-unsplittable",),
-    "c_ksm": ("ksm-poison",),
-    "c_late": ("late-action-types",),
-    "c_fk": ("unmap-failure-forces-kill",),
-    "c_ukill": ("!unmap-failure-sigbus",),
-    "c_ref": ("!extra-reference-per-handler",),
-    "c_bdev": ("block-device-no-remove",),
-    "c_nocc": ("!collect-on-clean-drop",),
-    "c_pol": ("early-kill-per-thread", "early-kill-others"),
-    "c_ctk": ("collect-needs-address",),
-    "s_pfn": ("soft-offline-by-pfn",),
-    "s_zd": ("soft-offline-refuses-zone-device",),
-    "s_en": ("enable-soft-offline",),
-    "s_fail0": ("soft-offline-failed-take-off",),
-    "s_strict": ("soft-offline-strict",),
-    "u_on": ("unpoison-online-page",),
-}
 OTHERS: dict[str, tuple[str, ...]] = {
     "poison-2009": ("V26",),
     "dax-entry-lock": VERSIONS[2:],
@@ -109,7 +59,7 @@ def built_features(version: str) -> frozenset[str]:
             found |= {"already-poisoned-event"} if level else set()
             found |= {"already-poisoned-uncounted"} if level == 1 else set()
             continue
-        needed = FLAGS[row["cap"]]
+        needed = CAPABILITIES[row["cap"]]
         if needed[0].startswith("!"):
             found |= set() if level else {needed[0][1:]}
         else:
@@ -118,7 +68,7 @@ def built_features(version: str) -> frozenset[str]:
 
 
 ALL_FEATURES = frozenset(
-    {name.lstrip("!") for names in FLAGS.values() for name in names}
+    {name.lstrip("!") for names in CAPABILITIES.values() for name in names}
     | set(OTHERS)
     | {"already-poisoned-event", "already-poisoned-uncounted"}
 )

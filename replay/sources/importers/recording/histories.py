@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+from replay.kernel.features import FEATURES
 from replay.trace.poison import ActionResult
 
 from .calls import Call
 from .evidence import Action, Evidence
 from .victims import Victim
 
-__all__ = ("Histories", "Leftover", "version_of")
+__all__ = ("Histories", "Leftover", "recorder_has", "version_of")
 
-_KEEPS_SHMEM = (5, 16)  # from here on a poisoned page of shmem stays in its file
 _UNTOUCHED = ("already poisoned", "dax page", "unsplit thp", "get hwpoison page", "non struct page pfn")
 _HELD = ("unmapping failed page", "already truncated LRU page")
 
@@ -37,6 +37,11 @@ def version_of(kernel: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts) if len(parts) == 2 and all(p.isdigit() for p in parts) else (0, 0)
 
 
+def recorder_has(kernel: str, feature: str) -> bool:
+    """Return whether a release is not older than a feature. Recordings are of any kernel, presets of few."""
+    return version_of(kernel) >= version_of(FEATURES[feature].first.removeprefix("v"))
+
+
 class Histories:
     """Follows the recorded outcomes of calls, pfn by pfn.
 
@@ -45,7 +50,7 @@ class Histories:
     """
 
     def __init__(self, kernel: str) -> None:
-        self._version = version_of(kernel)
+        self._keeps_shmem = recorder_has(kernel, "file-thp-split")
         self._left: dict[int, Leftover] = {}
 
     def left(self, pfn: int) -> Leftover:
@@ -74,5 +79,5 @@ class Histories:
             return before
         if result == ActionResult.DELAYED:
             return Leftover(2, in_swap=True) if "swapcache" in kind else Leftover(0)
-        stays = victim is not None and victim.kind.startswith("tmpfs") and self._version >= _KEEPS_SHMEM
+        stays = victim is not None and victim.kind.startswith("tmpfs") and self._keeps_shmem
         return Leftover(2, in_file=True) if stays else Leftover(1)

@@ -12,7 +12,7 @@ from replay.trace.schema import EventKind
 from .calls import Call
 from .devices import Devices
 from .evidence import Evidence
-from .histories import Histories, Leftover, version_of
+from .histories import Histories, Leftover, recorder_has
 from .pages import HUGE_ORDER, Kpf, is_readable, read_page
 from .rows import Order, Row
 from .victims import Victim
@@ -20,7 +20,6 @@ from .visits import Phase, Visit
 
 __all__ = ("PageStates",)
 
-_HANDLABLE = (5, 14)  # from here on memory_failure refuses pages that are neither free nor on the LRU
 _PAGE_SHIFT, _PAGES = 12, 1 << HUGE_ORDER  # of x86-64
 _MANY = 255  # what the column holds
 _WRITTEN = PageFlag.PTE_DIRTY | PageFlag.PTE_WRITE
@@ -70,7 +69,7 @@ class PageStates:
     """
 
     def __init__(self, kernel: str, devices: Devices, *, reference_traced: bool) -> None:
-        self._old = version_of(kernel) < _HANDLABLE
+        self._old = not recorder_has(kernel, "handlable-test")
         self._devices, self._reference_traced = devices, reference_traced
         self._histories = Histories(kernel)
         self._described: set[int] = set()
