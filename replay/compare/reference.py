@@ -9,9 +9,10 @@ from typing import Any
 
 import numpy as np
 
+from replay.engine.dumps import ASPECTS
 from replay.engine.replay import Replay, refuse_mismatch
 from replay.engine.rows import Outcomes, blank_outcomes
-from replay.engine.tally import DUMP, SLOW_PATH, Difference, Tally
+from replay.engine.tally import SLOW_PATH, Difference, Tally
 from replay.engine.watches import RACE
 from replay.kernel.decision import Check
 from replay.kernel.profiles import Profile
@@ -21,11 +22,10 @@ from replay.scalar import replay_trace as scalar_rows
 from replay.scalar.rows import rows_of
 from replay.trace.outcomes import CHECK_NONE, CHECK_SEVERAL, OUTCOME_COLUMNS, outcome_dtype
 from replay.trace.reader import TraceFile
-from replay.trace.schema import LOOKUPS, TRANSITIONS, EventKind
+from replay.trace.schema import DUMPS, LOOKUPS, TRANSITIONS, EventKind
 
 __all__ = ("replay_trace",)
 
-_DUMPS = (EventKind.SECTIONS_DUMP, EventKind.SECTION_STATE)
 _STATE_LOOKUPS = LOOKUPS - {EventKind.REGION_INTERSECTS, EventKind.WALK_SYSTEM_RAM_RANGE}
 Row = Mapping[str, int | None]
 
@@ -98,7 +98,7 @@ def _count(tally: Tally, number: int, row: Row, outcome: dict[str, object]) -> N
         name = str(outcome["check"]).partition("/")[2]
         step = next(c for c in FUNCTIONS[kind].checks if c.id == name)
         tally.decided(FUNCTIONS[kind].name, name, str(out["ret"]) if step.imposed else step.answer.name, 1)
-    if kind in FUNCTIONS or kind in _DUMPS:
+    if kind in FUNCTIONS or kind in DUMPS:
         _compare(tally, number, kind, row, outcome, units)
     elif kind.name.lower() in {"memory_failure", "soft_offline_page", "unpoison_memory"}:
         given = int(row.get("recorded_ret") is not None)
@@ -106,10 +106,10 @@ def _count(tally: Tally, number: int, row: Row, outcome: dict[str, object]) -> N
 
 
 def _compare(tally: Tally, number: int, kind: EventKind, row: Row, outcome: dict[str, object], units: int) -> None:
-    function, check = DUMP, ""
+    function, check = ASPECTS.get(kind, ""), ""
     if kind in FUNCTIONS:
         function, check = FUNCTIONS[kind].name, str(outcome["check"]).partition("/")[2]
-    aspects = [(function, "match", kind in _DUMPS or row.get("recorded_ret") is not None)]
+    aspects = [(function, "match", kind in DUMPS or row.get("recorded_ret") is not None)]
     if kind is EventKind.PFN_TO_ONLINE_PAGE:
         aspects.append((SLOW_PATH, "slow_match", row.get("recorded_slow") is not None))
     if kind in {EventKind.PFN_TO_ONLINE_PAGE, EventKind.GET_DEV_PAGEMAP}:

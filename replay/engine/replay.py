@@ -12,11 +12,12 @@ from numpy.typing import NDArray
 from replay.engine.acceleration import Acceleration
 from replay.engine.answers import answered
 from replay.engine.dense import Stretch, dense_stretches, is_single
+from replay.engine.dumps import ASPECTS, dump_matches, shown
 from replay.engine.lookups import LookupEngine
 from replay.engine.past import Past
 from replay.engine.poison_call import Decided
 from replay.engine.poison_rows import IS_POISON, PoisonRows
-from replay.engine.queries import dump_matches, metadata_counts, resource_query
+from replay.engine.queries import metadata_counts, resource_query
 from replay.engine.resolve import StateIndex
 from replay.engine.rows import Lookups, Outcomes, blank_outcomes, cell_of, kinds_in
 from replay.engine.tabulate import tabulate
@@ -37,7 +38,7 @@ from replay.trace.batch import Batch
 from replay.trace.header import MachineDescription
 from replay.trace.outcomes import CHECK_SEVERAL
 from replay.trace.reader import TraceFile
-from replay.trace.schema import TRANSITIONS, EventKind
+from replay.trace.schema import DUMPS, TRANSITIONS, EventKind
 
 I64 = NDArray[np.int64]
 
@@ -45,9 +46,8 @@ __all__ = ("Replay", "Replayer", "refuse_mismatch", "replay_trace")
 
 _FEW_ROWS, _MANY_ROWS = 1 << 20, 1 << 22
 _QUERIES = {EventKind.REGION_INTERSECTS, EventKind.WALK_SYSTEM_RAM_RANGE}
-_DUMPS = {EventKind.SECTIONS_DUMP, EventKind.SECTION_STATE}
 _IS_WATCHABLE = np.isin(np.arange(256), STATE_LOOKUPS)
-_SPECIAL = {*TRANSITIONS, *_QUERIES, *_DUMPS, EventKind.PGMAP_PFN_VALID}
+_SPECIAL = {*TRANSITIONS, *_QUERIES, *DUMPS, EventKind.PGMAP_PFN_VALID}
 _IS_SPECIAL = np.isin(np.arange(256), list(_SPECIAL))
 
 
@@ -236,7 +236,7 @@ class Replayer:
         cell = cell_of(batch, row)
         if kind in TRANSITIONS:
             self._transition(batch.row + row, row, kind, cell, outcomes)
-        elif kind in _DUMPS:
+        elif kind in DUMPS:
             self._watch(batch, row, kind, cell, outcomes)
         elif kind in _QUERIES:
             check, ret, pages = resource_query(self.machine, self.kernel, kind, cell)
@@ -295,8 +295,18 @@ class Replayer:
     def _watch(self, batch: Batch, row: int, kind: EventKind, cell: Cell, outcomes: Outcomes | None) -> None:
         """Start a watch on a row with a window, or on a dump; it sees the present state at once."""
         number = batch.row + row
-        if kind in _DUMPS:
-            watch = watch_dump(number, row, cell, lambda: dump_matches(self.machine, self.kernel, kind, cell), outcomes)
+        if kind in DUMPS:
+            strings = self._transitions.strings
+            words = shown(strings, kind, cell)
+            watch = watch_dump(
+                number,
+                row,
+                cell,
+                ASPECTS[kind],
+                words,
+                lambda: dump_matches(self.machine, self.kernel, strings, kind, cell),
+                outcomes,
+            )
         else:
             runs = Lookups.of(batch, np.array([row])).as_runs()
             watch = watch_lookup(number, row, cell, runs, lambda: self._engine(kind), outcomes)

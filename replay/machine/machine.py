@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.machine.devices import Devices
 from replay.machine.geometry import Geometry
 from replay.machine.intervals import IntervalMap
 from replay.machine.pagemaps import Pagemaps
@@ -29,6 +30,7 @@ class Machine:
         blocks: memory block devices, number -> online.
         pages: descriptions of pages, and the marks that memory errors leave.
         tasks: tasks and what they map.
+        devices: dax devices and namespaces.
         nodes: NUMA node plus one of memory that the kernel took over, pfn intervals.
         max_pfn: end of the highest page the kernel has taken over.
         touched: pfn ranges changed since somebody last looked (and cleared it).
@@ -45,6 +47,7 @@ class Machine:
         self.nodes = IntervalMap()
         self.pages = Pages()
         self.tasks = Tasks(geometry.page_shift)
+        self.devices = Devices()
         self.max_pfn = 0
         self.touched: list[tuple[int, int]] = []
         self._refresh_ram(0, 1 << 64 - geometry.page_shift)

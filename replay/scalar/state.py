@@ -225,6 +225,12 @@ class State:
         """Memblock loses the range."""
         self.memblock = [left for memory in self.memblock for left in subtract(memory, [pfns])]
 
+    def create_blocks(self, pfns: Range) -> None:
+        """The blocks of a range have devices by now; new ones are offline."""
+        block = self.geometry.pages_per_block
+        for number in range(pfns[0] // block, pfns[1] // block):
+            self.blocks.setdefault(number, False)
+
     def remove_blocks(self, pfns: Range) -> None:
         """The devices of the blocks in the range are gone."""
         for block in self.known_blocks(pfns):

@@ -23,6 +23,7 @@ from .dumps import armed_probes, kprobe_misses, stats_losses
 from .files import Folder
 from .ftrace import Events, Ints, read_events
 from .lookups import NOT_GIVEN, LookupReader, Lookups
+from .machine_dumps import machine_dump_rows
 from .oracles import dump_rows, mark_rows
 from .pagemaps import Pagemaps
 from .poison import PoisonReader
@@ -145,6 +146,7 @@ def _rows(
     rows += PoisonReader(files, events, calls, lookups, ids, devices, boot, unused, warn).read()
     changes = [row.at for row in rows if row.effect is not None]
     rows += dump_rows(files, events, tasks, boot, strings, changes, warn)
+    rows += machine_dump_rows(files, events, boot, strings, sorted(changes), warn)
     return rows, lookups
 
 

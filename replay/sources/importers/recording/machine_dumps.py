@@ -1,0 +1,112 @@
+"""/proc/iomem, the memory blocks and the dax bus, as they were printed after steps -> rows to compare a replay with."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+
+from replay.trace.schema import DaxDriver, EventKind, SectionFlags
+
+from .boot import Boot
+from .dumps import parse_iomem
+from .files import Folder
+from .ftrace import Events
+from .rows import Asked, Order, Row, Strings
+from .steps import step_files
+
+__all__ = ("machine_dump_rows",)
+
+_BLOCK = re.compile(r"^memory(\d+) .*\bstate=(\S+)", re.M)
+_DAX = re.compile(r"^\[/sys/bus/dax/devices/(dax\d+\.\d+)\]\n((?:(?!\[).*\n?)*)", re.M)
+_DRIVERS = {"device_dax": DaxDriver.DEVICE_DAX, "kmem": DaxDriver.KMEM}
+_EVERYTHING = 1 << 52  # pfns
+
+
+def machine_dump_rows(
+    folder: Folder, events: Events, boot: Boot, strings: Strings, changes: list[int], warn: list[str]
+) -> list[Row]:
+    """Return the dumps of resources, memory blocks and dax devices: before the first event, after steps, at the end.
+
+    They were read at some moment between the mark that ends a step and the next mark that begins one.
+
+    Args:
+        folder: the recording.
+        events: its trace.
+        boot: the machine.
+        strings: takes labels.
+        changes: events at which the machine changed, ascending.
+        warn: takes dumps that cannot be used.
+
+    Raises:
+        InputError: a dump cannot be read.
+    """
+    marks = [(int(at), events.text(at)) for at in events.of("tracing_mark_write").tolist()]
+    begins = [at for at, text in marks if re.match(r"STEP \d+ begin ", text)]
+    readers = {"iomem": _resources, "memory_blocks": _blocks, "dax": _daxes}
+    rows: list[Row] = []
+    for prefix, read in readers.items():
+        for at, name in (*step_files(folder, events, prefix), (len(events), f"{prefix}-end.txt")):
+            if folder.find(name) is None:
+                continue
+            until = next((begin for begin in begins if begin > at), len(events))
+            if at >= 0 and bisect_right(changes, until) > bisect_right(changes, at):
+                # Something changed after the step had ended: the moment of the print is not known well enough.
+                asked = Asked(until, 0, _EVERYTHING)
+            else:
+                asked = None
+            rows += read(folder, name, at, asked, boot, strings, warn)
+    return rows
+
+
+def _row(kind: EventKind, at: int, asked: Asked | None, values: dict[str, int]) -> Row:
+    return Row(at, Order.DUMP, kind, values, asked=asked)
+
+
+def _resources(
+    folder: Folder, name: str, at: int, asked: Asked | None, boot: Boot, strings: Strings, warn: list[str]
+) -> list[Row]:
+    entries = parse_iomem(folder.text(name, "/proc/iomem"), folder.path / name)
+    label = strings.label(name.removesuffix(".txt"))
+    rows = [_row(EventKind.RESOURCES_DUMP, at, asked, {"label": label, "value": len(entries)})]
+    for e in entries:
+        values = {"start": e.start, "size": e.end - e.start + 1, "label": strings.label(e.name), "value": e.depth}
+        rows.append(_row(EventKind.RESOURCE_STATE, at, asked, values))
+    return rows
+
+
+def _blocks(
+    folder: Folder, name: str, at: int, asked: Asked | None, boot: Boot, strings: Strings, warn: list[str]
+) -> list[Row]:
+    found = _BLOCK.findall(folder.text(name, "the memory blocks"))
+    pages = boot.machine.memory_block_bytes >> boot.machine.page_shift
+    label = strings.label(name.removesuffix(".txt"))
+    rows = [_row(EventKind.BLOCKS_DUMP, at, asked, {"label": label, "value": len(found)})]
+    for number, state in sorted((int(number), state) for number, state in found):
+        if state not in {"online", "offline"}:
+            warn.append(f"{name}: memory{number} is {state}; such a block is neither, and is not compared")
+            continue
+        values = {"pfn": number * pages, "nr_pages": pages}
+        values["recorded_flags"] = int(SectionFlags.ONLINE) if state == "online" else 0
+        rows.append(_row(EventKind.BLOCK_STATE, at, asked, values))
+    return rows
+
+
+def _daxes(
+    folder: Folder, name: str, at: int, asked: Asked | None, boot: Boot, strings: Strings, warn: list[str]
+) -> list[Row]:
+    found = [(device, _attributes(body)) for device, body in _DAX.findall(folder.text(name, "the dax bus"))]
+    label = strings.label(name.removesuffix(".txt"))
+    rows = [_row(EventKind.DAX_DUMP, at, asked, {"label": label, "value": len(found)})]
+    for device, attributes in found:
+        driver = _DRIVERS.get(attributes.get("driver", ""), DaxDriver.NONE)
+        values = {"label": strings.label(device), "recorded_flags": int(driver)}
+        if attributes.get("resource") and int(attributes.get("size") or "0", 0):
+            values |= {"start": int(attributes["resource"], 0), "size": int(attributes["size"], 0)}
+        if attributes.get("target_node"):
+            values["node"] = int(attributes["target_node"])
+        rows.append(_row(EventKind.DAX_STATE, at, asked, values))
+    return rows
+
+
+def _attributes(body: str) -> dict[str, str]:
+    return dict(re.findall(r"^([\w/]+)=(.*)$", body, re.M))
