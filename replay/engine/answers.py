@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from replay.engine.rows import Outcomes
 from replay.engine.tally import MAX_DIFFERENCES, Difference, Tally
-from replay.kernel.registry import FUNCTIONS, check_base
-from replay.trace.schema import EventKind
+from replay.kernel.decision import KernelFunction
+from replay.kernel.registry import check_base
 
 __all__ = ("answered",)
 
@@ -17,7 +19,7 @@ I64 = NDArray[np.int64]
 
 def answered(
     tally: Tally,
-    kind: EventKind,
+    function: KernelFunction[Any],
     check: int,
     ret: int,
     rows: I64,
@@ -30,7 +32,7 @@ def answered(
 
     Args:
         tally: where to count.
-        kind: the function.
+        function: whose call it is.
         check: index of the deciding check.
         ret: return code.
         rows: indices of the calls within the batch, int64.
@@ -39,7 +41,6 @@ def answered(
         recorded: recorded return codes, and where there are any.
         outcomes: columns of the whole batch, or None.
     """
-    function = FUNCTIONS[kind]
     step = function.checks[check]
     tally.decided(function.name, step.id, str(ret) if step.imposed else step.answer.name, rows.size)
     value, given = recorded

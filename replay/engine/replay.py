@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,7 +22,7 @@ from replay.engine.queries import metadata_counts, resource_query
 from replay.engine.resolve import StateIndex
 from replay.engine.rows import Lookups, Outcomes, blank_outcomes, cell_of, kinds_in
 from replay.engine.tabulate import tabulate
-from replay.engine.tally import Difference, Tally
+from replay.engine.tally import DRIVER_CALLS, Difference, Tally
 from replay.engine.threads import Threads
 from replay.engine.toggles import TOGGLES, Toggles
 from replay.engine.transitions import Cell, Transitions
@@ -30,6 +31,8 @@ from replay.errors import UsageError
 from replay.kernel.boot import boot
 from replay.kernel.calls import Kernel
 from replay.kernel.config import config_for, expected_section_bits
+from replay.kernel.decision import KernelFunction
+from replay.kernel.device_calls import DeviceCall
 from replay.kernel.profiles import Profile
 from replay.kernel.registry import FUNCTIONS, STATE_LOOKUPS, check_base
 from replay.kernel.walk import LOOKUP_FUNCTIONS
@@ -38,7 +41,7 @@ from replay.trace.batch import Batch
 from replay.trace.header import MachineDescription
 from replay.trace.outcomes import CHECK_SEVERAL
 from replay.trace.reader import TraceFile
-from replay.trace.schema import DUMPS, TRANSITIONS, EventKind
+from replay.trace.schema import DEVICE_CALLS, DUMPS, TRANSITIONS, EventKind
 
 I64 = NDArray[np.int64]
 
@@ -47,7 +50,7 @@ __all__ = ("Replay", "Replayer", "refuse_mismatch", "replay_trace")
 _FEW_ROWS, _MANY_ROWS = 1 << 20, 1 << 22
 _QUERIES = {EventKind.REGION_INTERSECTS, EventKind.WALK_SYSTEM_RAM_RANGE}
 _IS_WATCHABLE = np.isin(np.arange(256), STATE_LOOKUPS)
-_SPECIAL = {*TRANSITIONS, *_QUERIES, *DUMPS, EventKind.PGMAP_PFN_VALID}
+_SPECIAL = {*TRANSITIONS, *DEVICE_CALLS, *_QUERIES, *DUMPS, EventKind.PGMAP_PFN_VALID}
 _IS_SPECIAL = np.isin(np.arange(256), list(_SPECIAL))
 
 
@@ -207,7 +210,7 @@ class Replayer:
         recorded, pfns = batch.column("recorded_ret")[rows], batch.column("pfn")[rows]
         for (kind, check, ret), which in self._toggles.verdicts(taken):
             known = (recorded[which], mask[which])
-            answered(self.tally, kind, check, ret, rows[which], batch.row, pfns[which], known, outcomes)
+            answered(self.tally, FUNCTIONS[kind], check, ret, rows[which], batch.row, pfns[which], known, outcomes)
 
     def _stretch(
         self,
@@ -234,13 +237,13 @@ class Replayer:
     def _special(self, batch: Batch, kind: EventKind, row: int, outcomes: Outcomes | None) -> None:
         """Replay a row that changes the machine, or that is answered one by one."""
         cell = cell_of(batch, row)
-        if kind in TRANSITIONS:
+        if kind in TRANSITIONS or kind in DEVICE_CALLS:
             self._transition(batch.row + row, row, kind, cell, outcomes)
         elif kind in DUMPS:
             self._watch(batch, row, kind, cell, outcomes)
         elif kind in _QUERIES:
             check, ret, pages = resource_query(self.machine, self.kernel, kind, cell)
-            self._answered(kind, check, ret, batch.row + row, row, cell, outcomes)
+            self._answered(FUNCTIONS[kind], check, ret, batch.row + row, row, cell, outcomes)
             if outcomes is not None:
                 outcomes["pages"][row] = pages
         elif kind is EventKind.PGMAP_PFN_VALID:
@@ -253,18 +256,48 @@ class Replayer:
         self._toggles.moved() if kind in TOGGLES else self._toggles.forget()
         call = self._transitions.carry_out(kind, cell)
         self._poison.after(kind, cell, call)
-        if call is not None:
-            self._answered(kind, call.check, call.ret, row, at, cell, outcomes)
+        if isinstance(call, DeviceCall):
+            self._device(call, row, at, cell, outcomes)
+        elif call is not None:
+            self._answered(call.function, call.check, call.ret, row, at, cell, outcomes)
+        self._compare_nested(row, cell)
         self._watches = observe_all(self._watches, row, self.tally)
 
+    def _device(self, call: DeviceCall, row: int, at: int, cell: Cell, outcomes: Outcomes | None) -> None:
+        """Count what a finished call about devices decided, on its way and in the end."""
+        for made in call.own:
+            self._poison.gone(made)
+        *before, last = call.steps
+        for step in before:
+            check = step.function.checks[step.index]
+            self.tally.decided(step.function.name, check.id, str(step.ret) if check.imposed else check.answer.name, 1)
+        self._answered(last.function, last.index, call.ret, row, at, cell, outcomes)
+
+    def _compare_nested(self, row: int, cell: Cell) -> None:
+        """Hold what a driver of the replayed kernel asks for against the call that the recorded one made."""
+        asked, self._transitions.asked = self._transitions.asked, None
+        if asked is None:
+            return
+        recorded, replayed = asked
+        self.tally.compare(DRIVER_CALLS, 1, int(recorded == replayed))
+        if recorded != replayed:
+            self.tally.differ(Difference(DRIVER_CALLS, row, cell("pfn") or 0, recorded, replayed, 1))
+
     def _answered(
-        self, kind: EventKind, check: int, ret: int, row: int, at: int, cell: Cell, outcomes: Outcomes | None
+        self,
+        function: KernelFunction[Any],
+        check: int,
+        ret: int,
+        row: int,
+        at: int,
+        cell: Cell,
+        outcomes: Outcomes | None,
     ) -> None:
         """Count a verdict that is a return code."""
         value = cell("recorded_ret")
         recorded = np.array([value or 0]), np.array([value is not None])
         pfn = np.array([cell("pfn") or 0], np.uint64)
-        answered(self.tally, kind, check, ret, np.array([at]), row - at, pfn, recorded, outcomes)
+        answered(self.tally, function, check, ret, np.array([at]), row - at, pfn, recorded, outcomes)
 
     def _metadata(self, batch: Batch, row: int, cell: Cell, outcomes: Outcomes | None) -> None:
         """Answer pgmap_pfn_valid for the pfns of one row."""

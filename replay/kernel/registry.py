@@ -5,16 +5,19 @@ from __future__ import annotations
 from typing import Any
 
 from replay.kernel.calls import Call
+from replay.kernel.dax_rules import DAX_FUNCTIONS
 from replay.kernel.decision import KernelFunction
+from replay.kernel.device_calls import DAX_REGION, NAMESPACE, DeviceCall, DriverCall, NamespaceCall, RegionCall
 from replay.kernel.hotplug import AddMemory, RemoveMemory
 from replay.kernel.memremap import MemremapPages, MemunmapPages
+from replay.kernel.namespace import ND_PFN_INIT, ND_PFN_VALIDATE
 from replay.kernel.online import MemoryBlockOffline, MemoryBlockOnline, OfflinePages, OnlinePages
 from replay.kernel.reserve import ResourceInsert, ResourceRemove
 from replay.kernel.resource_queries import PGMAP_PFN_VALID, REGION_INTERSECTS, WALK_SYSTEM_RAM_RANGE
 from replay.kernel.walk import GET_DEV_PAGEMAP, KPAGEFLAGS, LOOKUP_FUNCTIONS, PFN_TO_ONLINE_PAGE, PFN_VALID
 from replay.trace.schema import EventKind
 
-__all__ = ("CALLS", "CHECK_NAMES", "FUNCTIONS", "STATE_LOOKUPS", "check_base")
+__all__ = ("CALLS", "CHECK_NAMES", "DEVICE_CALL_TYPES", "DEVICE_FUNCTIONS", "FUNCTIONS", "STATE_LOOKUPS", "check_base")
 
 CALLS: dict[EventKind, type[Call]] = {
     EventKind.ADD_MEMORY: AddMemory,
@@ -28,6 +31,20 @@ CALLS: dict[EventKind, type[Call]] = {
     EventKind.RESOURCE_INSERT: ResourceInsert,
     EventKind.RESOURCE_REMOVE: ResourceRemove,
 }
+
+# Calls that make other calls. Which of these functions decides is a matter of the call.
+DEVICE_CALL_TYPES: dict[EventKind, type[DeviceCall]] = {
+    EventKind.DAX_REGION: RegionCall,
+    EventKind.DAX_DRIVER: DriverCall,
+    EventKind.NAMESPACE: NamespaceCall,
+}
+DEVICE_FUNCTIONS: tuple[KernelFunction[Any], ...] = (
+    DAX_REGION,
+    NAMESPACE,
+    ND_PFN_INIT,
+    ND_PFN_VALIDATE,
+    *DAX_FUNCTIONS,
+)
 
 FUNCTIONS: dict[EventKind, KernelFunction[Any]] = {
     EventKind.PFN_VALID: PFN_VALID,
@@ -43,10 +60,11 @@ FUNCTIONS: dict[EventKind, KernelFunction[Any]] = {
 # Kinds that are answered from the state code of a pfn alone.
 STATE_LOOKUPS = tuple(kind for kind, function in FUNCTIONS.items() if function in LOOKUP_FUNCTIONS)
 
-CHECK_NAMES: tuple[str, ...] = tuple(f"{f.name}/{check.id}" for f in FUNCTIONS.values() for check in f.checks)
+_NUMBERED = (*FUNCTIONS.values(), *DEVICE_FUNCTIONS)
+CHECK_NAMES: tuple[str, ...] = tuple(f"{f.name}/{check.id}" for f in _NUMBERED for check in f.checks)
 _BASE: dict[str, int] = {}
-for _function in FUNCTIONS.values():
-    _BASE[_function.name] = sum(len(FUNCTIONS[k].checks) for k in list(FUNCTIONS)[: len(_BASE)])
+for _function in _NUMBERED:
+    _BASE[_function.name] = sum(len(f.checks) for f in _NUMBERED[: len(_BASE)])
 assert len(CHECK_NAMES) < 250, "checks are numbered in one byte"
 
 

@@ -92,7 +92,9 @@ def begin_add(state: State, pfns: Range, *, flags: int, name: str, env: int, nod
         state.poison.memory.put(pfns, node)
 
     ranges, grain = [state.padded(pfns)], state.grain()
-    return Call(0, "added", ranges, grain, change=state.populate, changed=lambda: state.create_blocks(pfns), finish=finish)
+    return Call(
+        0, "added", ranges, grain, change=state.populate, changed=lambda: state.create_blocks(pfns), finish=finish
+    )
 
 
 def begin_remove(state: State, pfns: Range) -> Call:

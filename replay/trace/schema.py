@@ -310,7 +310,7 @@ _COLUMNS = (
     Column("recorded_ret", "int64", "return value; pfn lookups: 1 page (of that very pfn), 0 NULL"),
     Column("recorded_pgmap", "uint32", "pagemap id that get_dev_pagemap returned, here or inside the lookup; 0 NULL"),
     Column("recorded_slow", "uint8", "pfn_to_online_page called get_dev_pagemap (1) or did not (0)"),
-    Column("recorded_flags", "uint32", "section flags: 1 present, 2 has mem_map, 4 online, 8 early, 16 taint; DAX_STATE: driver"),
+    Column("recorded_flags", "uint32", "section flags: 1 present, 2 has mem_map, 4 online, 8 early, 16 taint; a dax driver"),
     Column("recorded_bits", "uint64", "bit n: subsection n of the section's 64 from pfn on is populated"),
     Column("recorded_type", "uint8", "action page type, the recording kernel's own number; 255 when it reported no action"),
     Column("recorded_result", "uint8", "action result: 0 ignored, 1 failed, 2 delayed, 3 recovered"),
@@ -366,6 +366,6 @@ NEEDS: dict[EventKind, tuple[str, ...]] = {
     EventKind.DAX_STATE: ("label", "recorded_flags"),
     EventKind.DAX_REGION: ("key", "value"),
     EventKind.DAX_DEVICE: ("key", "label"),
-    EventKind.DAX_DRIVER: ("key", "label"),
+    EventKind.DAX_DRIVER: ("key", "label", "flags"),
     EventKind.NAMESPACE: ("key", "label"),
 }

@@ -18,6 +18,7 @@ from replay.trace.writer import write_trace
 
 from .boot import Boot, read_boot
 from .calls import CALLS, LOOKUP_EVENTS, POINTS, RETURN, Calls, Tasks, read_calls
+from .device_rows import DeviceReader
 from .devices import read_devices
 from .dumps import armed_probes, kprobe_misses, stats_losses
 from .files import Folder
@@ -136,6 +137,7 @@ def _rows(
     lookups = reader.read()
     rows = mark_rows(events, strings, ("VICTIM",) if files.find("victims.jsonl") else (), unused)
     rows += transitions.read()
+    rows += DeviceReader(files, events, calls.calls, ids, boot, strings, warn).read(rows)
     nodes = NodeDumps(files, events, boot.machine.memory_block_bytes >> boot.machine.page_shift)
     devices = read_devices(files, events, calls.calls, pagemaps, boot.machine.page_shift)
     for row in rows:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 
-from replay.trace.schema import DaxDriver, EventKind, SectionFlags
+from replay.trace.schema import EventKind, SectionFlags
 
 from .boot import Boot
 from .dumps import parse_iomem
 from .files import Folder
 from .ftrace import Events
+from .nd_dumps import read_nd
 from .rows import Asked, Order, Row, Strings
 from .steps import step_files
 
 __all__ = ("machine_dump_rows",)
 
 _BLOCK = re.compile(r"^memory(\d+) .*\bstate=(\S+)", re.M)
-_DAX = re.compile(r"^\[/sys/bus/dax/devices/(dax\d+\.\d+)\]\n((?:(?!\[).*\n?)*)", re.M)
-_DRIVERS = {"device_dax": DaxDriver.DEVICE_DAX, "kmem": DaxDriver.KMEM}
 _EVERYTHING = 1 << 52  # pfns
 
 
@@ -94,19 +93,14 @@ def _blocks(
 def _daxes(
     folder: Folder, name: str, at: int, asked: Asked | None, boot: Boot, strings: Strings, warn: list[str]
 ) -> list[Row]:
-    found = [(device, _attributes(body)) for device, body in _DAX.findall(folder.text(name, "the dax bus"))]
+    found = read_nd(folder.text(name, "the dax bus")).daxes
     label = strings.label(name.removesuffix(".txt"))
     rows = [_row(EventKind.DAX_DUMP, at, asked, {"label": label, "value": len(found)})]
-    for device, attributes in found:
-        driver = _DRIVERS.get(attributes.get("driver", ""), DaxDriver.NONE)
-        values = {"label": strings.label(device), "recorded_flags": int(driver)}
-        if attributes.get("resource") and int(attributes.get("size") or "0", 0):
-            values |= {"start": int(attributes["resource"], 0), "size": int(attributes["size"], 0)}
-        if attributes.get("target_node"):
-            values["node"] = int(attributes["target_node"])
+    for device, shown in found.items():
+        values = {"label": strings.label(device), "recorded_flags": int(shown.driver)}
+        if shown.start is not None:
+            values |= {"start": shown.start, "size": shown.size}
+        if shown.node is not None:
+            values["node"] = shown.node
         rows.append(_row(EventKind.DAX_STATE, at, asked, values))
     return rows
-
-
-def _attributes(body: str) -> dict[str, str]:
-    return dict(re.findall(r"^([\w/]+)=(.*)$", body, re.M))
