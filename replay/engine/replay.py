@@ -34,7 +34,7 @@ from replay.kernel.config import config_for, expected_section_bits
 from replay.kernel.decision import KernelFunction
 from replay.kernel.device_calls import DeviceCall
 from replay.kernel.profiles import Profile
-from replay.kernel.registry import FUNCTIONS, STATE_LOOKUPS, check_base
+from replay.kernel.registry import DEVICE_FUNCTIONS, FUNCTIONS, STATE_LOOKUPS, check_base
 from replay.kernel.walk import LOOKUP_FUNCTIONS
 from replay.machine.geometry import check_description
 from replay.trace.batch import Batch
@@ -265,13 +265,18 @@ class Replayer:
 
     def _device(self, call: DeviceCall, row: int, at: int, cell: Cell, outcomes: Outcomes | None) -> None:
         """Count what a finished call about devices decided, on its way and in the end."""
+        steps = [step for step in call.steps if step.function in DEVICE_FUNCTIONS]
         for made in call.own:
             self._poison.gone(made)
-        *before, last = call.steps
-        for step in before:
-            check = step.function.checks[step.index]
-            self.tally.decided(step.function.name, check.id, str(step.ret) if check.imposed else check.answer.name, 1)
-        self._answered(last.function, last.index, call.ret, row, at, cell, outcomes)
+            self._decided(made.function, made.check, made.ret)
+        for step in steps[:-1]:
+            self._decided(step.function, step.index, step.ret)
+        self._answered(steps[-1].function, steps[-1].index, call.ret, row, at, cell, outcomes)
+
+    def _decided(self, function: KernelFunction[Any], check: int, ret: int) -> None:
+        """Count a decision that no row of its own tells of."""
+        step = function.checks[check]
+        self.tally.decided(function.name, step.id, str(ret) if step.imposed else step.answer.name, 1)
 
     def _compare_nested(self, row: int, cell: Cell) -> None:
         """Hold what a driver of the replayed kernel asks for against the call that the recorded one made."""

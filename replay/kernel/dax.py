@@ -181,8 +181,7 @@ def _add_all(
         steps += yield from _add(machine, kernel, device, span)
         device.added[i] = steps[-1].check == "kmem_add/added"
         if steps[-1].ret:
-            return steps
-    steps.append(replace(steps[-1], ret=0))
+            break
     return steps
 
 
@@ -314,11 +313,11 @@ class DaxBus:
         if outcome.ret:
             return outcome
         self.ids[driver].add(text.removesuffix("\n"))
-        steps = list(outcome.steps)
+        steps: list[Step] = []
         for device in list(self._devices.daxes.values()):
             if device.driver is None and self._match(driver, device).ret > 0:
                 steps += (yield from probe(self.machine, self.kernel, driver, device)).steps
-        return Outcome(0, tuple(steps))
+        return Outcome(0, (*steps, *outcome.steps))
 
     def binding(self, driver: Driver, device: DaxDevice) -> Plan:
         """Plan ``bind``."""

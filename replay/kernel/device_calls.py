@@ -41,7 +41,7 @@ class DeviceCall(Call):
 
     Attributes:
         asked: the call that it waits for; None when all of them are made.
-        steps: decisions on the way; the last one is the verdict.
+        steps: decisions on the way, in order; but the last one is the verdict.
         own: finished calls that no row tells of.
     """
 
@@ -125,7 +125,9 @@ class DriverCall(DeviceCall):
         after = (
             (yield from unbind(self.machine, self.kernel, device)) if away else (yield from bus.binding(driver, device))
         )
-        return Outcome(after.ret, (step, *after.steps))
+        # Unbinding succeeds whatever becomes of the memory.
+        succeeded = away and not after.ret
+        return Outcome(after.ret, (*after.steps, step) if succeeded else (step, *after.steps))
 
 
 @dataclass(frozen=True)
@@ -159,19 +161,20 @@ class RegionCall(DeviceCall):
         _, step = decide(DAX_REGION, RegionFacts(fact(r.value in devices.regions), fact(away)), self.kernel)
         if step.ret:
             return Outcome(step.ret, (step,))
-        steps = [step]
+        steps: list[Step] = []
         if away:
             for device in [d for d in devices.daxes.values() if d.region.id == r.value]:
                 steps += yield from _take_away(self.machine, self.kernel, device)
             del devices.regions[r.value]
-            return Outcome(0, tuple(steps))
-        dynamic, span = bool(r.flags & DaxFlags.DYNAMIC), (r.first_byte, r.last_byte)
+            return Outcome(0, (*steps, step))
+        dynamic = bool(r.flags & DaxFlags.DYNAMIC) and self.kernel.has("dax-ranges")
+        span = (r.first_byte, r.last_byte)
         region = DaxRegion(r.value, r.node, bool(r.flags & DaxFlags.KMEM), dynamic, span)
         devices.regions[region.id] = region
         if not dynamic:
             device = DaxDevice(region, (span,), memmap_on_memory=bool(r.flags & DaxFlags.MEMMAP_ON_MEMORY))
             steps += (yield from DaxBus(self.machine, self.kernel).adding(device)).steps
-        return Outcome(0, tuple(steps))
+        return Outcome(0, (*steps, step))
 
 
 def _take_away(machine: Machine, kernel: Kernel, device: DaxDevice) -> Generator[Asked, Call, list[Step]]:
@@ -212,10 +215,10 @@ class NamespaceCall(DeviceCall):
         """Put to use, or give up."""
         r, devices = self.request, self.machine.devices
         away = r.key == DaxAction.DELETE
-        steps = [self._step(known=r.name in devices.namespaces, away=away)]
-        if steps[0].ret:
-            return Outcome(steps[0].ret, tuple(steps))
-        steps += (yield from self._give_up()) if away else (yield from self._use())
+        first = self._step(known=r.name in devices.namespaces, away=away)
+        if first.ret:
+            return Outcome(first.ret, (first,))
+        steps = (yield from self._give_up()) if away else (yield from self._use())
         return Outcome(steps[-1].ret, tuple(steps))
 
     def _step(self, *, known: bool = False, away: bool = False, claimed: bool = False, failed: int = 0) -> Step:

@@ -6,6 +6,7 @@ from typing import Any
 
 from replay.kernel.calls import Call
 from replay.kernel.dax_rules import DAX_FUNCTIONS
+from replay.kernel.dax_sizes import DAX_DEVICE, SizeCall
 from replay.kernel.decision import KernelFunction
 from replay.kernel.device_calls import DAX_REGION, NAMESPACE, DeviceCall, DriverCall, NamespaceCall, RegionCall
 from replay.kernel.hotplug import AddMemory, RemoveMemory
@@ -35,11 +36,13 @@ CALLS: dict[EventKind, type[Call]] = {
 # Calls that make other calls. Which of these functions decides is a matter of the call.
 DEVICE_CALL_TYPES: dict[EventKind, type[DeviceCall]] = {
     EventKind.DAX_REGION: RegionCall,
+    EventKind.DAX_DEVICE: SizeCall,
     EventKind.DAX_DRIVER: DriverCall,
     EventKind.NAMESPACE: NamespaceCall,
 }
 DEVICE_FUNCTIONS: tuple[KernelFunction[Any], ...] = (
     DAX_REGION,
+    DAX_DEVICE,
     NAMESPACE,
     ND_PFN_INIT,
     ND_PFN_VALIDATE,

@@ -31,6 +31,7 @@ class Call:
         changed: its effect once the sections of all ranges have changed; it may come again.
         associate: its effect when the pages of a range are associated with their zone.
         finish: everything else.
+        pgmap: of a memremap_pages call that a driver made.
     """
 
     ret: int
@@ -41,6 +42,7 @@ class Call:
     changed: Callable[[], None] = _nothing_at_all
     associate: Callable[[Range], None] = _nothing
     finish: Callable[[], None] = _nothing_at_all
+    pgmap: int = 0
     _changed: list[Range] = field(default_factory=list)
     _associated: list[Range] = field(default_factory=list)
 

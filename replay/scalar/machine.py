@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from replay.scalar import errors, hotplug, lookups, memremap
 from replay.scalar.calls import Call
+from replay.scalar.devices import Bus
 from replay.scalar.errors import PoisonResult
 from replay.scalar.pages import Page
 from replay.scalar.ranges import Range
@@ -43,6 +44,7 @@ class ScalarMachine:
         closed_loop: bool = True,
     ) -> None:
         self.state = State(description, features)
+        self.bus = Bus(self.state)
         self.strings = tuple(strings)
         self.closed_loop = closed_loop
 

@@ -208,6 +208,24 @@ def ask_block_state(machine: ScalarMachine, row: Row, columns: dict[str, object]
     return [(online is not None and online == bool(value(row, "recorded_flags") & SectionFlags.ONLINE), None, None)]
 
 
+def ask_dax_dump(machine: ScalarMachine, row: Row, columns: dict[str, object]) -> list[Answers]:
+    """DAX_DUMP: how many devices there are."""
+    return [(len(machine.bus.devices), None, None)]
+
+
+def ask_dax_state(machine: ScalarMachine, row: Row, columns: dict[str, object]) -> list[Answers]:
+    """DAX_STATE: whether the device has that driver, and memory where it is said to; the node as far as it is shown."""
+    device = machine.bus.devices.get(machine.label(row.get("label")))
+    if device is None:
+        return [(False, None, None)]
+    shown = machine.state.has("dax-target-node") and device.region.node >= 0
+    same = device.driver == row.get("recorded_flags") and row.get("node") == (device.region.node if shown else None)
+    if row.get("start") is not None:
+        first = device.ranges[0] if device.ranges else (0, 0)
+        same = same and first == (value(row, "start"), value(row, "start") + value(row, "size"))
+    return [(same, None, None)]
+
+
 QUERIES: dict[EventKind, Callable[[ScalarMachine, Row, dict[str, object]], list[Answers]]] = {
     EventKind.PFN_VALID: ask_pfns(ScalarMachine.pfn_valid, EventKind.PFN_VALID),
     EventKind.PFN_TO_ONLINE_PAGE: ask_pfn_to_online_page,
@@ -222,4 +240,6 @@ QUERIES: dict[EventKind, Callable[[ScalarMachine, Row, dict[str, object]], list[
     EventKind.RESOURCE_STATE: ask_resource_state,
     EventKind.BLOCKS_DUMP: ask_blocks_dump,
     EventKind.BLOCK_STATE: ask_block_state,
+    EventKind.DAX_DUMP: ask_dax_dump,
+    EventKind.DAX_STATE: ask_dax_state,
 }
