@@ -59,6 +59,7 @@ __all__ = (
     "carry_out",
     "dax_probe",
     "dax_unbind",
+    "map_without_bus",
     "release",
     "step_of",
 )
@@ -125,6 +126,14 @@ def probe(machine: Machine, kernel: Kernel, driver: Driver, device: DaxDevice) -
     ret = steps[-1].ret
     device.driver = None if ret else driver
     return Outcome(ret, tuple(steps))
+
+
+def map_without_bus(machine: Machine, kernel: Kernel, device: DaxDevice) -> Plan:
+    """Map a device in a kernel that has no dax bus: whoever makes the device does it."""
+    machine.devices.daxes[device.name] = device
+    steps = yield from _map(machine, kernel, device)
+    device.driver = None if steps[-1].ret else Driver.DEVICE
+    return Outcome(steps[-1].ret, tuple(steps))
 
 
 def _map(machine: Machine, kernel: Kernel, device: DaxDevice) -> Generator[Asked, Call, list[Step]]:
@@ -207,8 +216,8 @@ def _add(
     return [reserve, step_of(call), add]
 
 
-def unbind(machine: Machine, kernel: Kernel, device: DaxDevice, *, hotremove: bool = True) -> Plan:
-    """Unbind a device, in a kernel built with MEMORY_HOTREMOVE or not. It succeeds whatever becomes of the memory."""
+def unbind(machine: Machine, kernel: Kernel, device: DaxDevice) -> Plan:
+    """Unbind a device. It succeeds whatever becomes of the memory."""
     steps: list[Step] = []
     if device.driver is Driver.DEVICE and device.pgmap:
         call = yield Asked(MemunmapPages, Request(pgmap=device.pgmap))
@@ -218,7 +227,7 @@ def unbind(machine: Machine, kernel: Kernel, device: DaxDevice, *, hotremove: bo
         device.pgmap = 0
     for i, span in enumerate(device.ranges if device.driver is Driver.KMEM else ()):
         start, end = aligned_pfns(span, machine.geometry)
-        facts = RemoveFacts(fact(start >= end), fact(not device.added[i]), fact(hotremove))
+        facts = RemoveFacts(fact(start >= end), fact(not device.added[i]), fact(kernel.config.hotremove))
         check, step = decide(KMEM_REMOVE, facts, kernel)
         steps.append(step)
         if step.ret:
@@ -249,9 +258,9 @@ def dax_probe(machine: Machine, kernel: Kernel, driver: Driver, device: DaxDevic
     return carry_out(machine, kernel, probe(machine, kernel, driver, device), env)
 
 
-def dax_unbind(machine: Machine, kernel: Kernel, device: DaxDevice, *, hotremove: bool = True) -> Outcome:
+def dax_unbind(machine: Machine, kernel: Kernel, device: DaxDevice) -> Outcome:
     """Unbind a device, with all that it takes."""
-    return carry_out(machine, kernel, unbind(machine, kernel, device, hotremove=hotremove))
+    return carry_out(machine, kernel, unbind(machine, kernel, device))
 
 
 class DaxBus:
@@ -295,9 +304,9 @@ class DaxBus:
             raise UsageError(f"{device.name} is bound to {device.driver}; unbind it first")
         return carry_out(self.machine, self.kernel, self.binding(driver, device))
 
-    def unbind(self, device: DaxDevice, *, hotremove: bool = True) -> Outcome:
+    def unbind(self, device: DaxDevice) -> Outcome:
         """Unbind a device; it has no driver until somebody binds it."""
-        return dax_unbind(self.machine, self.kernel, device, hotremove=hotremove)
+        return dax_unbind(self.machine, self.kernel, device)
 
     def adding(self, device: DaxDevice) -> Plan:
         """Plan ``add``."""

@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from replay.kernel.calls import Call, Kernel, Request, always, error, fact, ok
-from replay.kernel.dax import Asked, DaxBus, Outcome, Plan, release, step_of, unbind
+from replay.kernel.dax import Asked, DaxBus, Outcome, Plan, map_without_bus, release, step_of, unbind
 from replay.kernel.dax_rules import DAX_DRIVER, DriverFacts, Step, decide
 from replay.kernel.decision import Answer, Bools, Check, KernelFunction
 from replay.kernel.memremap import MemremapPages, MemunmapPages
@@ -300,7 +300,14 @@ class NamespaceCall(DeviceCall):
         device = DaxDevice(region, (data,), index, align=namespace.align, claim=claim)
         m.devices.regions[number] = region
         m.devices.namespaces[r.name] = NamespaceState(metadata, device)
-        outcome = yield from DaxBus(m, self.kernel).adding(device)
+        if self.kernel.has("kmem-driver"):
+            outcome = yield from DaxBus(m, self.kernel).adding(device)
+            return [*outcome.steps, self._step()]
+        outcome = yield from map_without_bus(m, self.kernel, device)
+        if outcome.ret:
+            del m.devices.namespaces[r.name], m.devices.daxes[device.name], m.devices.regions[number]
+            release(m, *metadata)
+            return list(outcome.steps)
         return [*outcome.steps, self._step()]
 
 

@@ -281,7 +281,7 @@ class Bus:
             yield Wanted(EventKind.MEMUNMAP_PAGES, pgmap=device.pgmap)
             self.give_back(device.ranges)
             device.pgmap = 0
-        elif device.driver == DaxDriver.KMEM and state.has("kmem-hot-remove"):
+        elif device.driver == DaxDriver.KMEM and state.has("kmem-hot-remove") and state.config["MEMORY_HOTREMOVE"]:
             for number, span in enumerate(device.ranges):
                 start, end = self.whole_blocks(span)
                 if start >= end and state.has("dax-ranges"):
@@ -419,7 +419,17 @@ class Bus:
         device = Device(f"dax{region}.{index}", own, [layout.data], align=own.align, mapped=mapped)
         self.regions[region] = own
         self.namespaces[asked.name] = InUse(metadata, device)
-        yield from self.offer(device)
+        if self.state.has("kmem-driver"):
+            yield from self.offer(device)
+            return 0, "namespace/changed"
+        # No bus: who makes the device maps it.
+        self.devices[device.name] = device
+        ret, check = yield from self.map(device)
+        if ret:
+            del self.namespaces[asked.name], self.devices[device.name], self.regions[region]
+            self.state.resources.remove(metadata)
+            return ret, check
+        device.driver = DaxDriver.DEVICE_DAX
         return 0, "namespace/changed"
 
     def size(self, asked: DeviceRequest) -> Steps:

@@ -45,6 +45,7 @@ class State:
             "MEMORY_HOTPLUG": True,
             "HOLES_IN_ZONE": own_pfn_valid,
             "HAVE_ARCH_PFN_VALID": own_pfn_valid,
+            "MEMORY_HOTREMOVE": True,
             "memmap_on_memory": False,
         }
         self.config: dict[str, bool] = {**defaults, **description.config}
