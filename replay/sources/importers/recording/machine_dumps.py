@@ -24,7 +24,7 @@ _EVERYTHING = 1 << 52  # pfns
 def machine_dump_rows(
     folder: Folder, events: Events, boot: Boot, strings: Strings, changes: list[int], warn: list[str]
 ) -> list[Row]:
-    """Return the dumps of resources, memory blocks and dax devices: before the first event, after steps, at the end.
+    """Return the dumps of resources, memory blocks and dax devices: at boot (not of resources), after steps, at the end.
 
     They were read at some moment between the mark that ends a step and the next mark that begins one.
 
@@ -45,8 +45,8 @@ def machine_dump_rows(
     rows: list[Row] = []
     for prefix, read in readers.items():
         for at, name in (*step_files(folder, events, prefix), (len(events), f"{prefix}-end.txt")):
-            if folder.find(name) is None:
-                continue
+            if folder.find(name) is None or name == "iomem.txt":
+                continue  # /proc/iomem at boot is the trace's own description of the machine: it agrees with itself
             until = next((begin for begin in begins if begin > at), len(events))
             if at >= 0 and bisect_right(changes, until) > bisect_right(changes, at):
                 # Something changed after the step had ended: the moment of the print is not known well enough.
