@@ -36,6 +36,7 @@ WALKS = [name for name, preset in PRESETS.items() if not preset.poison_only]
 
 
 @pytest.mark.parametrize("name", WALKS)
+@settings(max_examples=30)
 @given(rows=device_rows())
 def test_engines_agree_on_devices(name: str, rows: list[Row]) -> None:
     kernel = profile(name)
