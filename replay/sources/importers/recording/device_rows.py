@@ -16,7 +16,7 @@ from .boot import Boot
 from .calls import Call
 from .files import Folder
 from .ftrace import Events
-from .nd_dumps import NamespacePrint, RegionPrint, read_nd
+from .nd_dumps import NamespacePrint, NdDump, read_nd
 from .rows import Order, Row, Strings
 from .steps import step_files
 from .transitions import ALTMAP_VALID, errno_of, owner_kind
@@ -27,6 +27,7 @@ _ADD = EventKind.ADD_MEMORY
 _REMOVE = EventKind.REMOVE_MEMORY
 _MAP = EventKind.MEMREMAP_PAGES
 _UNMAP = EventKind.MEMUNMAP_PAGES
+_MAPPED_UNIT = 2 << 20
 
 
 @dataclass
@@ -35,6 +36,7 @@ class _InUse:
 
     print: NamespacePrint
     driver: DaxDriver
+    silent: bool = False  # it has no pagemap, so that no call tells of it
 
 
 class DeviceReader:
@@ -68,8 +70,13 @@ class DeviceReader:
         if not any(dump.regions for _, dump in self._dumps):
             return []
         self._rows += self._region_rows()
+        dumps = list(self._dumps)
         for position, call in enumerate(self._calls):
+            while dumps and dumps[0][0] < call.begin:
+                self._compare_silent(*dumps.pop(0))
             self._take(position, call)
+        for at, dump in dumps:
+            self._compare_silent(at, dump)
         for row in rows:
             begins = row.values.get("phase") == Phase.BEGIN
             if begins and (caller := self._callers.get(row.values.get("call", 0))) is not None:
@@ -90,10 +97,40 @@ class DeviceReader:
                     yield Row(last + 1, Order.STATE, EventKind.RESOURCE_INSERT, values)
             last = at
 
+    def _compare_silent(self, at: int, dump: NdDump) -> None:
+        """Put to use, and give up, the raw namespaces without a pagemap that a print shows, or no longer shows."""
+        for name in [name for name, used in self._in_use.items() if used.silent and name not in dump.namespaces]:
+            self._silent_row(at, name, {"key": int(DaxAction.DELETE)})
+            del self._in_use[name]
+        for name, found in dump.namespaces.items():
+            if name not in self._in_use and not found.flags and not self._is_mapped(found):
+                values = {"key": int(DaxAction.CREATE), "start": found.start, "size": found.size}
+                values["flags"] = int(self._legacy(found))
+                self._silent_row(at, name, values | ({} if found.node is None else {"node": found.node}))
+                self._in_use[name] = _InUse(found, DaxDriver.NONE, silent=True)
+
+    def _silent_row(self, at: int, name: str, values: dict[str, int]) -> None:
+        self._rows.append(
+            Row(max(at, 0), Order.STATE, EventKind.NAMESPACE, {**values, "label": self._strings.label(name)})
+        )
+
+    def _is_mapped(self, found: NamespacePrint) -> bool:
+        """Return whether a raw namespace has a pagemap."""
+        return bool(self._legacy(found)) and not (found.start | found.size) & (_MAPPED_UNIT - 1)
+
+    def _legacy(self, found: NamespacePrint) -> NamespaceFlags:
+        regions = [region for _, dump in self._dumps for region in dump.regions.values() if region.legacy]
+        inside = any(region.start <= found.start < region.start + region.size for region in regions)
+        return NamespaceFlags.LEGACY if inside else NamespaceFlags(0)
+
     def _take(self, position: int, call: Call) -> None:
         kind, span = owner_kind(call), self._span(call)
         name, dump = self._namespace(call, span)
         used = self._in_use.get(name)
+        if used is not None and used.silent:
+            self._silent_row(call.begin, name, {"key": int(DaxAction.DELETE)})
+            del self._in_use[name]
+            used, (name, dump) = None, self._namespace(call, span)
         if kind == _MAP and used is None:
             self._put_to_use(call, name, dump)
         elif used is None:
@@ -131,10 +168,7 @@ class DeviceReader:
         flags = found.flags
         if flags and not call.given["flags"] & ALTMAP_VALID:
             flags |= NamespaceFlags.MAP_MEM
-        if any(
-            region.legacy and region.start <= found.start < region.start + region.size for region in self._regions()
-        ):
-            flags |= NamespaceFlags.LEGACY
+        flags |= self._legacy(found)
         values = {"key": DaxAction.CREATE, "start": found.start, "size": found.size, "flags": int(flags)}
         values |= {"value": found.align} if found.align else {}
         values |= {} if found.node is None else {"node": found.node}
@@ -142,10 +176,6 @@ class DeviceReader:
         if call.ret is None or errno_of(call.ret) == 0:
             devdax = flags & NamespaceFlags.DEVDAX
             self._in_use[name] = _InUse(found, DaxDriver.DEVICE_DAX if devdax else DaxDriver.NONE)
-
-    def _regions(self) -> Iterator[RegionPrint]:
-        for _, dump in self._dumps:
-            yield from dump.regions.values()
 
     def _driver_row(self, call: Call, name: str, action: DaxAction, driver: DaxDriver) -> None:
         device = name.replace("namespace", "dax")

@@ -173,3 +173,20 @@ def test_dumps_of_the_machine(tmp_path: Path) -> None:
     assert any("memory34 is going-offline" in note for note in provenance.notes)
     (dax,) = [r for r in rows if r["kind"] == EventKind.DAX_STATE]
     assert (dax["recorded_flags"], dax["node"], dax["start"]) == (DaxDriver.DEVICE_DAX, 0, LOW + 0x200 << 12)
+
+
+def test_a_raw_namespace_without_a_pagemap_is_seen_in_print_only(tmp_path: Path) -> None:
+    """It is put to use by the end of the step, and given up before it is mapped otherwise."""
+    lab = Lab(tmp_path)
+    dimms = REGION.replace("mappings=0", "mappings=1")
+    lab.files["iomem.txt"] = lab.files["iomem.txt"].replace("10c000000-117ffffff : Persistent Memory (legacy)\n", "")
+    step(lab, 1, "raw")
+    end(lab, 1, "raw", RAW.replace(REGION, dimms))
+    step(lab, 2, "devdax")
+    lab.map(MAP, LOW, HIGH, **WITH_ALTMAP)
+    end(lab, 2, "devdax", DEVDAX.replace(REGION, dimms) + "driver=device_dax\n")
+    rows = lab.rows()
+    kind, devdax = EventKind.NAMESPACE, int(NamespaceFlags.DEVDAX)
+    assert told(rows) == [(kind, DaxAction.CREATE, 0), (kind, DaxAction.DELETE, 0), (kind, DaxAction.CREATE, devdax)]
+    kinds = [r["kind"] for r in rows]
+    assert kinds.index(EventKind.RESOURCE_INSERT) < kinds.index(kind) < kinds.index(EventKind.MEMREMAP_PAGES)
