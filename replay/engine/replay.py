@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from replay.engine.acceleration import Acceleration
 from replay.engine.answers import answered
 from replay.engine.dense import Stretch, dense_stretches, is_single
+from replay.engine.device_report import compare_asked, count_steps
 from replay.engine.dumps import ASPECTS, dump_matches, shown
 from replay.engine.lookups import LookupEngine
 from replay.engine.past import Past
@@ -22,7 +23,7 @@ from replay.engine.queries import metadata_counts, resource_query
 from replay.engine.resolve import StateIndex
 from replay.engine.rows import Lookups, Outcomes, blank_outcomes, cell_of, kinds_in
 from replay.engine.tabulate import tabulate
-from replay.engine.tally import DRIVER_CALLS, Difference, Tally
+from replay.engine.tally import Difference, Tally
 from replay.engine.threads import Threads
 from replay.engine.toggles import TOGGLES, Toggles
 from replay.engine.transitions import Cell, Transitions
@@ -34,7 +35,7 @@ from replay.kernel.config import config_for, expected_section_bits
 from replay.kernel.decision import KernelFunction
 from replay.kernel.device_calls import DeviceCall
 from replay.kernel.profiles import Profile
-from replay.kernel.registry import DEVICE_FUNCTIONS, FUNCTIONS, STATE_LOOKUPS, check_base
+from replay.kernel.registry import FUNCTIONS, STATE_LOOKUPS, check_base
 from replay.kernel.walk import LOOKUP_FUNCTIONS
 from replay.machine.geometry import check_description
 from replay.trace.batch import Batch
@@ -257,36 +258,16 @@ class Replayer:
         call = self._transitions.carry_out(kind, cell)
         self._poison.after(kind, cell, call)
         if isinstance(call, DeviceCall):
-            self._device(call, row, at, cell, outcomes)
+            for made in call.own:
+                self._poison.gone(made)
+            step = count_steps(self.tally, call)
+            self._answered(step.function, step.index, call.ret, row, at, cell, outcomes)
         elif call is not None:
             self._answered(call.function, call.check, call.ret, row, at, cell, outcomes)
-        self._compare_nested(row, cell)
+        if (asked := self._transitions.asked) is not None:
+            self._transitions.asked = None
+            compare_asked(self.tally, row, cell("pfn") or 0, asked)
         self._watches = observe_all(self._watches, row, self.tally)
-
-    def _device(self, call: DeviceCall, row: int, at: int, cell: Cell, outcomes: Outcomes | None) -> None:
-        """Count what a finished call about devices decided, on its way and in the end."""
-        steps = [step for step in call.steps if step.function in DEVICE_FUNCTIONS]
-        for made in call.own:
-            self._poison.gone(made)
-            self._decided(made.function, made.check, made.ret)
-        for step in steps[:-1]:
-            self._decided(step.function, step.index, step.ret)
-        self._answered(steps[-1].function, steps[-1].index, call.ret, row, at, cell, outcomes)
-
-    def _decided(self, function: KernelFunction[Any], check: int, ret: int) -> None:
-        """Count a decision that no row of its own tells of."""
-        step = function.checks[check]
-        self.tally.decided(function.name, step.id, str(ret) if step.imposed else step.answer.name, 1)
-
-    def _compare_nested(self, row: int, cell: Cell) -> None:
-        """Hold what a driver of the replayed kernel asks for against the call that the recorded one made."""
-        asked, self._transitions.asked = self._transitions.asked, None
-        if asked is None:
-            return
-        recorded, replayed = asked
-        self.tally.compare(DRIVER_CALLS, 1, int(recorded == replayed))
-        if recorded != replayed:
-            self.tally.differ(Difference(DRIVER_CALLS, row, cell("pfn") or 0, recorded, replayed, 1))
 
     def _answered(
         self,

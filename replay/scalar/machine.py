@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from replay.scalar import errors, hotplug, lookups, memremap
+from replay.scalar.bus import Bus
 from replay.scalar.calls import Call
-from replay.scalar.devices import Bus
 from replay.scalar.errors import PoisonResult
 from replay.scalar.pages import Page
 from replay.scalar.ranges import Range
