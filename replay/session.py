@@ -188,7 +188,7 @@ class Moment:
 def machine_at(
     path: str | os.PathLike[str],
     kernel: str | Profile | None = None,
-    row: int | None = None,
+    at: int | str | None = None,
     *,
     progress: Callable[[int, int], None] | None = None,
 ) -> Moment:
@@ -197,16 +197,17 @@ def machine_at(
     Args:
         path: the trace.
         kernel: profile or its name; None takes the kernel that the trace was recorded on.
-        row: the first row that is not carried out; None: all are.
+        at: the first row that is not carried out; or how a mark begins, for the row of the first such mark; None: all are
+            carried out.
         progress: is told (rows done, rows in all).
 
     Raises:
         TraceError: the trace is damaged, or makes no sense.
-        UsageError: unknown profile, a profile that cannot replay this machine, or a row that is not there.
+        UsageError: unknown profile, a profile that cannot replay this machine, or a row or mark that is not there.
     """
     with TraceFile.open(path) as trace:
         chosen = kernel if isinstance(kernel, Profile) else profile(kernel or trace.machine.kernel)
-        stop = trace.rows if row is None else row
+        stop = _row_of_mark(trace, at) if isinstance(at, str) else trace.rows if at is None else at
         if not 0 <= stop <= trace.rows:
             raise UsageError(f"{path}: row {stop}; the trace has {trace.rows} rows, give 0 to {trace.rows}")
         replayer = Replayer(trace.machine, chosen, trace.strings, where=str(path))
@@ -220,6 +221,16 @@ def machine_at(
             if progress is not None:
                 progress(part.row + len(part), stop)
         return Moment(str(path), trace.digest, chosen, stop, trace.rows, replayer.machine)
+
+
+def _row_of_mark(trace: TraceFile, text: str) -> int:
+    """Return the row of the first mark whose text begins so."""
+    wanted = [number for number, string in enumerate(trace.strings) if string.startswith(text)]
+    for batch in trace.batches(columns=("kind", "label")):
+        found = (batch.column("kind") == EventKind.MARK) & np.isin(batch.column("label"), wanted) & batch.given("label")
+        if found.any():
+            return batch.row + int(np.argmax(found))
+    raise UsageError(f"{trace.path}: no mark begins with {text!r}; give a row number, or the beginning of a mark")
 
 
 _IS_LOOKUP = np.isin(np.arange(256), list(LOOKUPS))

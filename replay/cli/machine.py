@@ -18,8 +18,10 @@ app = typer.Typer(
 
 def show(
     trace: Path = typer.Argument(help="Trace file.", show_default=False),
-    at: int | None = typer.Option(
-        None, help="Row: the machine as it is when this row is reached. Default: after the last.", show_default=False
+    at: str | None = typer.Option(
+        None,
+        help="Row number, or how a mark begins: the machine as it is when that row is reached. Default: after the last.",
+        show_default=False,
     ),
     profile: str | None = typer.Option(
         None, "--profile", "-p", help="Kernel: v6.1, v5.11+taint-zone-device … Default: the trace's own."
@@ -34,13 +36,16 @@ def show(
 
       replay machine show traces/recorded/6.1.192-s4-kmem.arrow --at 700
 
+      replay machine show traces/recorded/6.1.192-s4-kmem.arrow --at 'STEP 24 end'
+
       replay machine show traces/recorded/6.1.192-s4-kmem.arrow --at 4000 --profile v5.1 --json
     """
     from replay.report.machine import machine_facts, print_machine
     from replay.session import machine_at
 
     with progress_on_stderr(trace.name) as progress:
-        facts = machine_facts(machine_at(trace, profile, at, progress=progress))
+        moment = int(at) if at is not None and at.lstrip("-").isdecimal() else at
+        facts = machine_facts(machine_at(trace, profile, moment, progress=progress))
     if json:
         emit_json("machine show", "ok", facts)
     else:

@@ -28,14 +28,15 @@ def trace(tmp_path: Path) -> Path:
         {**region, "start": PMEM[0], "size": PMEM[1] - PMEM[0]},
         {"kind": EventKind.MEMORY_BLOCK_ONLINE, "pfn": 0x148000, "nr_pages": 0x8000},
         {"kind": EventKind.DAX_DRIVER, "key": DaxAction.UNBIND, "label": 0, "flags": DaxDriver.KMEM},
-        strings=["dax3.0"],
+        {"kind": EventKind.MARK, "label": 1},
+        strings=["dax3.0", "STEP 01 end x"],
         machine=description,
     )
 
 
 def test_json(replay, trace) -> None:
     data = replay("machine", "show", str(trace), "--profile", "v7.2", "--at", "2", "--json").json["data"]
-    assert (data["row"], data["rows"], data["profile"]) == (2, 3, "v7.2")
+    assert (data["row"], data["rows"], data["profile"]) == (2, 4, "v7.2")
     names = [(r["depth"], r["name"]) for r in data["resources"]]
     assert names == [(0, "System RAM"), (0, "Soft Reserved"), (1, "dax3.0"), (2, "System RAM (kmem)")]
     states = [(b["first"], b["last"], b["state"], b["node"]) for b in data["blocks"]]
@@ -71,12 +72,19 @@ def test_words(replay, trace) -> None:
         assert part in answer.out, answer.out
 
 
-@pytest.mark.parametrize("row", ["4", "-1"])
+@pytest.mark.parametrize("row", ["5", "-1"])
 def test_a_row_that_is_not_there(replay, trace, row) -> None:
     answer = replay("machine", "show", str(trace), f"--at={row}")
     assert answer.code == 2
-    assert "the trace has 3 rows" in answer.error
+    assert "the trace has 4 rows" in answer.error
 
 
 def test_no_trace(replay, tmp_path) -> None:
     assert replay("machine", "show", str(tmp_path / "none.arrow")).code == 3
+
+
+def test_at_a_mark(replay, trace) -> None:
+    assert replay("machine", "show", str(trace), "--at", "STEP 01", "--json").json["data"]["row"] == 3
+    answer = replay("machine", "show", str(trace), "--at", "STEP 02")
+    assert answer.code == 2
+    assert "no mark begins with 'STEP 02'" in answer.error
