@@ -137,7 +137,8 @@ def _rows(
     lookups = reader.read()
     rows = mark_rows(events, strings, ("VICTIM",) if files.find("victims.jsonl") else (), unused)
     rows += transitions.read()
-    rows += DeviceReader(files, events, calls.calls, ids, boot, strings, warn).read(rows)
+    drivers = DeviceReader(files, events, calls.calls, ids, boot, strings)
+    rows += drivers.read(rows)
     nodes = NodeDumps(files, events, boot.machine.memory_block_bytes >> boot.machine.page_shift)
     devices = read_devices(files, events, calls.calls, pagemaps, boot.machine.page_shift)
     for row in rows:
@@ -148,7 +149,7 @@ def _rows(
     rows += PoisonReader(files, events, calls, lookups, ids, devices, boot, unused, warn).read()
     changes = [row.at for row in rows if row.effect is not None]
     rows += dump_rows(files, events, tasks, boot, strings, changes, warn)
-    rows += machine_dump_rows(files, events, boot, strings, sorted(changes), warn)
+    rows += machine_dump_rows(files, events, boot, strings, sorted(changes), warn, lacking=drivers.lacking)
     return rows, lookups
 
 

@@ -49,14 +49,15 @@ class DeviceReader:
         ids: per entry event of a call that is rows of its own, its id.
         boot: the machine.
         strings: takes labels.
-        warn: takes what had to be assumed.
+
+    Attributes:
+        lacking: after ``read``: why it is not known what drivers claimed, "" if it is.
     """
 
     def __init__(
-        self, folder: Folder, events: Events, calls: list[Call], ids: dict[int, int], boot: Boot, strings: Strings,
-        warn: list[str],
+        self, folder: Folder, events: Events, calls: list[Call], ids: dict[int, int], boot: Boot, strings: Strings
     ) -> None:  # fmt: skip
-        self._events, self._ids, self._boot, self._strings, self._warn = events, ids, boot, strings, warn
+        self._events, self._ids, self._boot, self._strings = events, ids, boot, strings
         prints = [*step_files(folder, events, "dax"), (len(events), "dax-end.txt")]
         self._dumps = [(at, read_nd(folder.optional(name))) for at, name in prints if folder.find(name)]
         self._calls = [c for c in calls if owner_kind(c) in (_ADD, _REMOVE, _MAP, _UNMAP)]
@@ -64,10 +65,17 @@ class DeviceReader:
         self._next_id = max(ids.values(), default=0)
         self._rows: list[Row] = []
         self._callers: dict[int, int] = {}  # id of a call -> id of the device's call that made it
+        self.lacking = ""
 
     def read(self, rows: list[Row]) -> list[Row]:
         """Return the rows about devices, and note in ``rows``, the rows of calls, which device's call made them."""
+        early = [dump for at, dump in self._dumps if at < 0 and (dump.namespaces or dump.daxes)]
+        if early:
+            self._lack("namespaces or dax devices were in use before the first event")
+            return []
         if not any(dump.regions for _, dump in self._dumps):
+            if any(owner_kind(call) == _MAP for call in self._calls):
+                self._lack("memory of devices was mapped, and no print of /sys/bus/nd says of which")
             return []
         self._rows += self._region_rows()
         dumps = list(self._dumps)
@@ -82,6 +90,9 @@ class DeviceReader:
             if begins and (caller := self._callers.get(row.values.get("call", 0))) is not None:
                 row.values["caller"] = caller
         return self._rows
+
+    def _lack(self, what: str) -> None:
+        self.lacking = self.lacking or what
 
     def _region_rows(self) -> Iterator[Row]:
         """Yield a claim for every region that appears: the driver of the firmware's table makes it."""
@@ -161,9 +172,7 @@ class DeviceReader:
 
     def _put_to_use(self, call: Call, name: str, found: NamespacePrint | None) -> None:
         if found is None:
-            if call.ret is not None:
-                where = self._events.at(call.begin)
-                self._warn.append(f"{where}: memremap_pages of no namespace that /sys shows; its claims are not known")
+            self._lack(f"{self._events.at(call.begin)}: memremap_pages of no namespace that /sys shows")
             return
         flags = found.flags
         if flags and not call.given["flags"] & ALTMAP_VALID:
@@ -188,10 +197,8 @@ class DeviceReader:
         """A namespace is given up, or a driver lets go of its device: what comes next tells."""
         used, following = self._in_use[name], self._following(position, name)
         until = next((at for at, _ in self._dumps if at > call.begin), len(self._events))
-        comes_soon = following is not None and following.begin < until
-        assert not comes_soon or following is not None
         kinds = {(_UNMAP, _ADD), (_REMOVE, _MAP)}
-        if comes_soon and following is not None:
+        if following is not None and following.begin < until:
             only_driver = (owner_kind(call), owner_kind(following)) in kinds
         else:
             after = next((dump for at, dump in self._dumps if at > call.begin), None)

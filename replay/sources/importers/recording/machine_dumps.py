@@ -22,7 +22,14 @@ _EVERYTHING = 1 << 52  # pfns
 
 
 def machine_dump_rows(
-    folder: Folder, events: Events, boot: Boot, strings: Strings, changes: list[int], warn: list[str]
+    folder: Folder,
+    events: Events,
+    boot: Boot,
+    strings: Strings,
+    changes: list[int],
+    warn: list[str],
+    *,
+    lacking: str = "",
 ) -> list[Row]:
     """Return the dumps of resources, memory blocks and dax devices: at boot (not of resources), after steps, at the end.
 
@@ -35,6 +42,7 @@ def machine_dump_rows(
         strings: takes labels.
         changes: events at which the machine changed, ascending.
         warn: takes dumps that cannot be used.
+        lacking: why it is not known what drivers claimed, if so: only memory blocks can be compared then.
 
     Raises:
         InputError: a dump cannot be read.
@@ -42,6 +50,10 @@ def machine_dump_rows(
     marks = [(int(at), events.text(at)) for at in events.of("tracing_mark_write").tolist()]
     begins = [at for at, text in marks if re.match(r"STEP \d+ begin ", text)]
     readers = {"iomem": _resources, "memory_blocks": _blocks, "dax": _daxes}
+    if lacking:
+        readers = {"memory_blocks": _blocks}
+        if any(folder.matching(f"{prefix}-", ".txt") for prefix in ("iomem", "dax")):
+            warn.append(f"{lacking}: what drivers claimed is not known; /proc/iomem and the dax bus are not compared")
     rows: list[Row] = []
     for prefix, read in readers.items():
         for at, name in (*step_files(folder, events, prefix), (len(events), f"{prefix}-end.txt")):

@@ -190,3 +190,29 @@ def test_a_raw_namespace_without_a_pagemap_is_seen_in_print_only(tmp_path: Path)
     assert told(rows) == [(kind, DaxAction.CREATE, 0), (kind, DaxAction.DELETE, 0), (kind, DaxAction.CREATE, devdax)]
     kinds = [r["kind"] for r in rows]
     assert kinds.index(EventKind.RESOURCE_INSERT) < kinds.index(kind) < kinds.index(EventKind.MEMREMAP_PAGES)
+
+
+def without_claims(lab: Lab) -> str:
+    """Return the note that says why the resource tree is not compared, after checking that it is not."""
+    lab.files["iomem-01-a.txt"] = "100000000-10bffffff : System RAM\n"
+    rows, _, provenance, _ = lab.read()
+    kinds = {r["kind"] for r in rows}
+    assert not kinds & {EventKind.RESOURCES_DUMP, EventKind.DAX_DUMP, *KINDS}
+    assert EventKind.BLOCKS_DUMP in kinds
+    (note,) = [note for note in provenance.notes if "are not compared" in note]
+    return note
+
+
+def test_claims_that_are_not_known_are_not_compared(tmp_path: Path) -> None:
+    """Devices from before the first event, a mapping without prints, a mapping of nothing that is printed."""
+    early, blind, foreign = (Lab(tmp_path / name) for name in ("early", "blind", "foreign"))
+    early.files["dax.txt"] = DEVDAX
+    for lab in (early, blind, foreign):
+        step(lab, 1, "a")
+        if lab is not early:
+            lab.map(MAP, LOW, HIGH)
+        lab.mark("STEP 01 end a rc=0")
+    foreign.files["dax-01-a.txt"] = GONE
+    assert "before the first event" in without_claims(early)
+    assert "no print of /sys/bus/nd" in without_claims(blind)
+    assert "of no namespace that /sys shows" in without_claims(foreign)
