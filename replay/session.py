@@ -7,20 +7,23 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from replay import __version__
 from replay.engine.poison_call import Decided
+from replay.engine.poison_verdicts import poison_functions
 from replay.engine.replay import Replay, replay_trace
 from replay.engine.tally import Tally
 from replay.errors import UsageError
+from replay.kernel.calls import Kernel
+from replay.kernel.config import KernelConfig
 from replay.kernel.profiles import Profile, profile
 from replay.kernel.registry import Numbering
 from replay.kernel.rules import BUILT_IN
 from replay.trace.outcome_file import OutcomeWriter
 from replay.trace.reader import TraceFile
 
-__all__ = ("ENGINES", "CallLog", "Run", "named", "run")
+__all__ = ("ENGINES", "CallLog", "CheckNames", "Run", "check_names", "named", "run")
 
 ENGINES = ("vector", "scalar")
 
@@ -145,8 +148,14 @@ def run(
             replay = _engine(engine)(trace, chosen, sink=None, **options)
         else:
             tool = f"pfn-replay {__version__}"
+            names = check_names(chosen)
             with OutcomeWriter(
-                outcomes, trace=trace.digest, profile=chosen.name, checks=Numbering.of(chosen.rules).names, tool=tool
+                outcomes,
+                trace=trace.digest,
+                profile=chosen.name,
+                checks=names.checks,
+                poison_checks=names.poison_checks,
+                tool=tool,
             ) as writer:
                 replay = _engine(engine)(trace, chosen, sink=writer.write, **options)
         seconds = {"open": opened - started, "replay": replay.seconds["replay"]}
@@ -170,6 +179,20 @@ def named(kernel: str | Profile) -> Profile:
 
         return load(kernel)
     return profile(kernel)
+
+
+class CheckNames(NamedTuple):
+    """What the check columns of outcomes number: ``check``, and ``poison_check`` by kind of call."""
+
+    checks: tuple[str, ...]
+    poison_checks: dict[str, tuple[str, ...]]
+
+
+def check_names(kernel: Profile) -> CheckNames:
+    """Return the names of a kernel's checks, by their numbers in outcomes."""
+    functions = poison_functions(Kernel(kernel.features, KernelConfig(), kernel.rules))
+    poison = {kind: tuple(check.id for check in function.checks) for kind, function in functions.items()}
+    return CheckNames(Numbering.of(kernel.rules).names, poison)
 
 
 def _engine(name: str) -> Callable[..., Replay]:
