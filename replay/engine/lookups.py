@@ -39,6 +39,7 @@ _WRONG = _FALSE_ONLINE | _FALSE_OFFLINE
 _TRUTHS = {"truth_pages": _IS_TRUTH, "false_online": _FALSE_ONLINE, "false_offline": _FALSE_OFFLINE}
 _NONE = np.zeros(256, np.bool_)
 _CHECK = (_BYTES & CHECK_MASK).astype(np.uint8)
+_VERDICT = _CHECK | (_WRONG.astype(np.uint8) << 4)
 _WORTH_A_THREAD = 1 << 17  # rows
 _RUNS = 1 << 14  # runs counted together: their columns fit the second level cache
 
@@ -242,8 +243,8 @@ class LookupEngine:
         yes = decided.pages(_IS_YES)
         verdicts = _Verdicts(lookups.row_numbers(), lookups.pfn, total, yes, check)
         columns = {"match": self._compare(verdicts, lookups.ret, self.function.name, yes, first_row)}
-        if self.parts is not None and several.any():
-            self.parts(self._parts_of(lookups.part(np.flatnonzero(several))))
+        if self.parts is not None and lookups.runs is not None and (varied := decided.several(_VERDICT)[1]).any():
+            self.parts(self._parts_of(lookups.part(np.flatnonzero(varied))))
         if outcomes is not None:
             columns["pages"] = yes
             columns["check"] = np.where(several, CHECK_SEVERAL, self.base + check.astype(np.int64))

@@ -161,6 +161,12 @@ class Replayer:
         self._threads.close()
         return self.tally
 
+    def take_outcomes(self) -> Outcomes:
+        """Return the outcome columns of the batch that was fed last, its open windows not closed; only with ``keep``."""
+        last = self._kept[-1]
+        self._kept = []
+        return last
+
     def finished(self) -> Iterator[Outcomes]:
         """Yield the outcome columns of the batches that no later row can change any more, in order."""
         if not self._watches:
