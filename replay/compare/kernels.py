@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 import numpy as np
 import polars as pl
@@ -21,10 +20,12 @@ from replay.engine.tally import Tally
 from replay.kernel.profiles import Profile
 from replay.kernel.registry import CALLS, FUNCTIONS
 from replay.kernel.walk import LOOKUP_FUNCTIONS
+from replay.trace.batch import Batch
+from replay.trace.header import MachineDescription
 from replay.trace.reader import TraceFile
 from replay.trace.schema import POISON_CALLS, EventKind
 
-__all__ = ("Comparison", "Differing", "Part", "compare_trace")
+__all__ = ("Comparison", "Differing", "Pair", "Part", "compare_trace")
 
 _ROWS = 1 << 20
 _QUERIES = {EventKind.REGION_INTERSECTS, EventKind.WALK_SYSTEM_RAM_RANGE}
@@ -127,38 +128,82 @@ def compare_trace(
         CandidateError: the candidate fails.
     """
     name = path or str(trace.path)
-    sides = [_Running(trace, profile, open_loop) for profile in (baseline, candidate)]
-    causes = Causes()
+    pair = Pair(
+        trace.machine, trace.strings, baseline, candidate, open_loop=open_loop, sink=sink, where=str(trace.path)
+    )
     for batch in trace.batches(max_rows=_ROWS):
-        for side in sides:
-            side.feed(batch)
-        _take(batch, sides, causes, sink, trace.machine.memory_block_bytes >> trace.machine.page_shift)
+        pair.feed(batch)
         if progress is not None:
             progress(batch.row + len(batch), trace.rows)
-    parts = [side.finish() for side in sides]
-    lost = trace.provenance.lost_events
-    return Comparison(name, trace.digest, trace.rows, parts[0], parts[1], causes, lost)
+    parts = pair.finish()
+    return Comparison(name, trace.digest, trace.rows, *parts, pair.causes, trace.provenance.lost_events)
+
+
+class Pair:
+    """Two kernels on one machine each; feed both the batches of a trace in order, then ``finish``.
+
+    Args:
+        description: the machine before the first event.
+        strings: names that ``label`` refers to.
+        baseline: the one kernel.
+        candidate: the other.
+        open_loop: tasks do not die of signals.
+        sink: takes the units on which they differ.
+        where: name of the trace, for errors.
+
+    Attributes:
+        causes: all calls so far, by cause.
+    """
+
+    def __init__(
+        self,
+        description: MachineDescription,
+        strings: tuple[str, ...],
+        baseline: Profile,
+        candidate: Profile,
+        *,
+        open_loop: bool = False,
+        sink: Callable[[Differing], None] | None = None,
+        where: str = "trace",
+    ) -> None:
+        self.causes = Causes()
+        self._sides = [_Running(description, strings, k, where, open_loop=open_loop) for k in (baseline, candidate)]
+        self._sink = sink
+        self._pages_per_block = max(description.memory_block_bytes >> description.page_shift, 1)
+
+    def feed(self, batch: Batch) -> None:
+        """Replay a batch through both, and group its calls by cause."""
+        for side in self._sides:
+            side.feed(batch)
+        _take(batch, self._sides, self.causes, self._sink, self._pages_per_block)
+
+    def finish(self) -> tuple[Part, Part]:
+        """Close both replays."""
+        baseline, candidate = (side.finish() for side in self._sides)
+        return baseline, candidate
 
 
 class _Running:
     """A replay under way, whose outcomes are taken batch by batch."""
 
-    def __init__(self, trace: TraceFile, profile: Profile, open_loop: bool) -> None:
+    def __init__(
+        self,
+        description: MachineDescription,
+        strings: tuple[str, ...],
+        profile: Profile,
+        where: str,
+        *,
+        open_loop: bool,
+    ) -> None:
         self.profile = profile
         self.parts: list[Parts] = []
         self.outcomes: Outcomes = {}
         self._replayer = Replayer(
-            trace.machine,
-            profile,
-            trace.strings,
-            keep=True,
-            open_loop=open_loop,
-            parts=self.parts.append,
-            where=str(trace.path),
+            description, profile, strings, keep=True, open_loop=open_loop, parts=self.parts.append, where=where
         )
         self.words = KernelWords(self._replayer.kernel)
 
-    def feed(self, batch: Any) -> None:  # noqa: ANN401 - a Batch
+    def feed(self, batch: Batch) -> None:
         self.parts.clear()
         self._replayer.feed(batch)
         self.outcomes = self._replayer.take_outcomes()
@@ -208,7 +253,7 @@ def _take(
             cause.follows = follows
             causes.add(cause)
             if cause.differs:
-                places = units.first // np.uint64(max(pages_per_place, 1))
+                places = units.first // np.uint64(pages_per_place)
                 cause.ranges.add_many(units.first, units.last, units.pages, places)
                 if sink is not None:
                     at = batch.row + units.row

@@ -111,6 +111,7 @@ class Replayer:
         self.machine = boot(description, profile.features, profile.rules)
         self._numbers = Numbering.of(profile.rules)
         self.tally = Tally()
+        self.strings = strings
         self._index = StateIndex(self.machine, section_limit=self.kernel.has("kpageflags-section-limit"))
         self._tables = {f.name: tabulate(f, self.kernel) for f in LOOKUP_FUNCTIONS}
         self._threads, self._acceleration = Threads(threads), Acceleration(compiled)
@@ -160,6 +161,12 @@ class Replayer:
         self._poison.finish()
         self._threads.close()
         return self.tally
+
+    @property
+    def index(self) -> StateIndex:
+        """State codes of every pfn at this moment."""
+        self._index.refresh()
+        return self._index
 
     def take_outcomes(self) -> Outcomes:
         """Return the outcome columns of the batch that was fed last, its open windows not closed; only with ``keep``."""

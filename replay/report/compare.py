@@ -193,15 +193,15 @@ def _agreement(cause: Cause) -> Text:
 
 def _print_matrices(out: Console, causes: Causes, names: tuple[str, str], *, only_changed: bool) -> None:
     changed = {cause.function for cause in causes.differing}
-    for function, cells in sorted(causes.matrix().items()):
+    for function, every in sorted(causes.matrix().items()):
         if only_changed and function not in changed:
             continue
-        total = sum(cells.values())
+        total = sum(every.values())
         if function not in changed:
             out.print(f"{function}: {total:,} calls, no answer differs", highlight=False)
             continue
         cells, left_out = _cut(
-            cells, {(c.baseline.answer, c.candidate.answer) for c in causes.differing if c.function == function}
+            every, {(c.baseline.answer, c.candidate.answer) for c in causes.differing if c.function == function}
         )
         answers: Counter[str] = Counter()
         for (_, b), n in cells.items():
