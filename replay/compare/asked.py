@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from replay.kernel.decision import Check, KernelFunction
+from replay.kernel.decision import Check, Decisions, KernelFunction
 from replay.kernel.poison_calls import PoisonFunction
 from replay.kernel.rules import Mark, Rules
 
@@ -89,6 +89,10 @@ class _Telling(KernelFunction[Any]):
     def decide(self, state: Any, features: frozenset[str]) -> int:  # noqa: ANN401
         self.tell(self, state)
         return super().decide(state, features)
+
+    def tabulate(self, states: Any, count: int, features: frozenset[str]) -> Decisions:  # noqa: ANN401
+        self.tell(self, states)
+        return super().tabulate(states, count, features)
 
 
 @dataclass(frozen=True, eq=False)
