@@ -32,18 +32,13 @@ def command(
     """
     from replay.cli.run import count_of
     from replay.compare.coverage import coverage_of
-    from replay.compare.met import Met, meet_many
+    from replay.compare.met import Met, kernels_of, meet_many
     from replay.fleet.corpus import find_traces
     from replay.report.coverage import coverage_facts, print_coverage, print_missing, print_overview
     from replay.session import named
-    from replay.trace.reader import TraceFile
 
     corpus = find_traces(traces)
-    kernels = list(profile)
-    for path in corpus.traces if not kernels else ():
-        with TraceFile.open(path, verify=False) as trace:
-            name = named(trace.machine.kernel).name
-        kernels += [name] if name not in kernels else []
+    kernels = list(profile) or kernels_of(corpus.traces)
     met = {name: Met(named(name)) for name in kernels}
     count = dict.fromkeys(kernels, 0)
     errors: dict[str, InputError] = {}

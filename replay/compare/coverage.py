@@ -16,7 +16,7 @@ from replay.kernel.poison_calls import PoisonFunction
 from replay.kernel.registry import FUNCTIONS
 from replay.kernel.walk import LOOKUP_FUNCTIONS, WalkState
 
-__all__ = ("CheckCoverage", "Coverage", "FunctionCoverage", "coverage_of")
+__all__ = ("CheckCoverage", "Coverage", "FunctionCoverage", "coverage_of", "functions_of")
 
 _LOOKUPS = {function.name for function in LOOKUP_FUNCTIONS}
 
@@ -90,11 +90,17 @@ class Coverage:
 
 def coverage_of(met: Met, traces: int) -> Coverage:
     """Return what the traces that were met exercise, function by function."""
-    names = [*(f.name for f in FUNCTIONS.values()), "memory_failure", "soft_offline_page", "unpoison_memory"]
-    names += ["kill_procs_2009" if "poison-2009" in met.kernel.features else "kill_procs"]
-    names += ["kill_accessing_process", "access"]
-    functions = tuple(_function(met, name) for name in names)
+    functions = tuple(_function(met, name) for name in functions_of(met))
     return Coverage(met.kernel.name, functions, met.pages.most_common(), traces)
+
+
+def functions_of(met: Met) -> list[str]:
+    """Return the functions of a kernel that events of a trace can ask for, by the names under which calls are counted."""
+    old = "poison-2009" in met.kernel.features
+    walk = [] if met.kernel.poison_only else [f.name for f in FUNCTIONS.values()]
+    calls = ["memory_failure"] if old else ["memory_failure", "soft_offline_page", "unpoison_memory"]
+    signals = ["kill_procs_2009"] if old else ["kill_procs", "kill_accessing_process", "access"]
+    return [*walk, *calls, *signals]
 
 
 def _function(met: Met, name: str) -> FunctionCoverage:

@@ -35,7 +35,7 @@ from replay.session import named
 from replay.trace.poison import MappingClass, PageFlag, PageKind
 from replay.trace.reader import TraceFile
 
-__all__ = ("Met", "States", "meet", "meet_many", "page_words")
+__all__ = ("Met", "States", "kernels_of", "meet", "meet_many", "page_words")
 
 _LOOKUPS = {function.name for function in LOOKUP_FUNCTIONS}
 _DERIVED = (PGMAP_PFN_VALID, KILL_ACCESSING_PROCESS)  # are asked about more than the trace asks
@@ -103,6 +103,15 @@ class Met:
         self.configs |= other.configs
         for name, counts in other.decided.items():
             self.decided.setdefault(name, Counter()).update(counts)
+
+
+def kernels_of(traces: Sequence[str]) -> list[str]:
+    """Return the profiles of the kernels that traces were recorded on, each once."""
+    found = []
+    for path in traces:
+        with TraceFile.open(path, verify=False) as trace:
+            found.append(named(trace.machine.kernel).name)
+    return list(dict.fromkeys(found))
 
 
 def meet(path: str | os.PathLike[str], kernel: Profile) -> Met:
