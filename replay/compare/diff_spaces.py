@@ -1,0 +1,279 @@
+"""What kernel functions decide on, as variables of few values: state spaces of decision diagrams.
+
+A condition or an outcome is evaluated over the values of the variables that it really reads, which are found by watching it,
+and turned into a function of states. Numbers stand for classes that no check tells apart further.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from dataclasses import dataclass, fields
+from functools import cache
+from typing import Any, cast
+
+import numpy as np
+from numpy.typing import NDArray
+
+from replay.compare.diagrams import EVERY, Diagrams, Function
+from replay.compare.diff_words import POISON_WORDS
+from replay.errors import InvariantError
+from replay.kernel.kill import MappingFacts
+from replay.kernel.poison_state import DEFAULTS, PoisonState
+from replay.trace.poison import PageKind
+from replay.trace.schema import PgmapType
+
+__all__ = ("Features", "Invariant", "Names", "Space", "Variable", "facts_space", "poison_space")
+
+_MOST = 1 << 20  # states in the table of one condition
+
+
+@dataclass(frozen=True)
+class Variable:
+    """One thing that is looked at.
+
+    Attributes:
+        name: of the field.
+        values: what it can be; several numbers that no check tells apart are one value.
+        words: of each value, as a condition would say it.
+    """
+
+    name: str
+    values: tuple[int | bool, ...]
+    words: tuple[str, ...]
+
+    def say(self, which: AbstractSet[int]) -> str:
+        """Return the words for having one of these values."""
+        others = [w for v, w in enumerate(self.words) if v not in which]
+        if len(self.words) > 2 and len(others) == 1:
+            return f"not {others[0]}"
+        return " or ".join(self.words[v] for v in sorted(which))
+
+
+@dataclass(frozen=True)
+class Invariant:
+    """A state that no machine is ever in.
+
+    Attributes:
+        never: variable to the values that never come together.
+        reason: why not.
+    """
+
+    never: Mapping[str, tuple[int | bool, ...]]
+    reason: str
+
+
+class Names:
+    """Numbers for anything that can be the value of a function of states; 0 is taken by None."""
+
+    def __init__(self) -> None:
+        self._numbers: dict[Hashable, int] = {None: 0}
+        self._values: list[Any] = [None]
+
+    def number(self, value: Hashable) -> int:
+        """Return the number of a value."""
+        if value not in self._numbers:
+            self._numbers[value] = len(self._values)
+            self._values.append(value)
+        return self._numbers[value]
+
+    def __getitem__(self, number: int) -> Any:  # noqa: ANN401 - whatever was numbered
+        return self._values[number]
+
+
+class Features(frozenset[str]):
+    """Features of a kernel that remember which of them were asked for.
+
+    Attributes:
+        read: ids, whether the kernel has them or not.
+    """
+
+    read: set[str]
+
+    @classmethod
+    def watched(cls, features: frozenset[str]) -> Features:
+        """Return the features, none of which was asked for yet."""
+        result = cls(features)
+        result.read = set()
+        return result
+
+    def __contains__(self, feature: object) -> bool:
+        self.read.add(str(feature))
+        return super().__contains__(feature)
+
+    def issuperset(self, other: Any) -> bool:  # noqa: ANN401 - as frozenset has it
+        """Return whether the kernel has all of these features."""
+        self.read.update(other)
+        return super().issuperset(other)
+
+    def isdisjoint(self, other: Any) -> bool:  # noqa: ANN401
+        """Return whether the kernel has none of these features."""
+        self.read.update(other)
+        return super().isdisjoint(other)
+
+
+Columns = Mapping[str, NDArray[Any]]
+Build = Callable[[Columns, frozenset[str], set[str]], Any]
+
+
+class Space:
+    """The states that some kernel functions decide on.
+
+    Args:
+        variables: in the order in which diagrams ask for them.
+        build: makes the object that conditions read: from columns by variable name, the kernel's features, and a set that
+            takes the names of the variables that are read.
+        invariants: states that do not occur.
+        telling: names of the variables that conditions should rather be said in, the most telling ones first.
+    """
+
+    def __init__(
+        self,
+        variables: Sequence[Variable],
+        build: Build | None,
+        invariants: Sequence[Invariant] = (),
+        telling: Sequence[str] = (),
+    ) -> None:
+        self.variables = tuple(variables)
+        self.invariants = tuple(invariants)
+        self.number = {v.name: i for i, v in enumerate(self.variables)}
+        self.diagrams = Diagrams([len(v.values) for v in self.variables])
+        self.names = Names()
+        self._build = build
+        rank = {name: i for i, name in enumerate(telling)}
+        self.order = sorted(range(len(self.variables)), key=lambda n: -rank.get(self.variables[n].name, len(rank)))
+        self.possible = self._possible()
+
+    def _possible(self) -> Function:
+        result = EVERY
+        for invariant in self.invariants:
+            bad = EVERY
+            for name, values in invariant.never.items():
+                variable = self.variables[self.number[name]]
+                bad = self.diagrams.both(bad, self.literal(name, [variable.values.index(v) for v in values]))
+            result = self.diagrams.without(result, bad)
+        return result
+
+    def literal(self, name: str, which: Sequence[int]) -> Function:
+        """Return the states in which a variable has one of its values, given by their numbers."""
+        return self.diagrams.literal(self.number[name], which)
+
+    def evaluate(
+        self, evaluate: Callable[[Any], object], features: frozenset[str]
+    ) -> tuple[list[int], NDArray[Any], frozenset[str]]:
+        """Evaluate something over the variables that it reads.
+
+        Args:
+            evaluate: from the object of ``build`` to one value for each state.
+            features: of the kernel.
+
+        Returns:
+            (variables that were read, ascending; values with one axis for each; features that were asked for).
+
+        Raises:
+            InvariantError: it reads too much for a table.
+        """
+        assert self._build is not None
+        watched, support = Features.watched(features), list[int]()
+        while True:
+            sizes = [self.diagrams.sizes[n] for n in support]
+            if math.prod(sizes) > _MOST:
+                raise InvariantError(f"a condition reads {len(support)} variables at once, too many for a table")
+            grid = np.indices(sizes, np.int32).reshape(len(sizes), -1)
+            columns = {}
+            for n, variable in enumerate(self.variables):
+                values = np.asarray(variable.values)
+                columns[variable.name] = values[grid[support.index(n)]] if n in support else values[0]
+            read: set[str] = set()
+            result = np.broadcast_to(np.asarray(evaluate(self._build(columns, watched, read))), (math.prod(sizes),))
+            new = {self.number[name] for name in read} - set(support)
+            if not new:
+                return support, result.reshape(sizes), frozenset(watched.read)
+            support = sorted({*support, *new})
+
+    def function(
+        self, evaluate: Callable[[Any], object], features: frozenset[str]
+    ) -> tuple[Function, frozenset[str]]:
+        """Return what ``evaluate`` gives as a function of states with values of ``names``, and the features it asked for."""
+        support, values, read = self.evaluate(evaluate, features)
+        found, where = np.unique(values, return_inverse=True)
+        numbers = np.array([self.names.number(v) for v in found.tolist()], np.int64)
+        return self.diagrams.table(support, numbers[where.reshape(values.shape)]), read
+
+    def condition(self, when: Callable[[Any], object], features: frozenset[str]) -> tuple[Function, frozenset[str]]:
+        """Return the set of the states in which a condition holds, and the features it asked for."""
+        support, values, read = self.evaluate(when, features)
+        return self.diagrams.table(support, values.astype(np.uint8)), read
+
+
+@cache
+def _watching(kind: type[Any], names: frozenset[str]) -> type[Any]:
+    """Return the class with fields that tell when they are read, to the set ``_read`` with ``_prefix``."""
+
+    def __getattribute__(self: Any, name: str) -> Any:  # noqa: ANN401, N807
+        if name in names:
+            object.__getattribute__(self, "_read").add(object.__getattribute__(self, "_prefix") + name)
+        return object.__getattribute__(self, name)
+
+    return type(kind.__name__, (kind,), {"__getattribute__": __getattribute__, "_read": set(), "_prefix": ""})
+
+
+def _watch(kind: type[Any], values: Mapping[str, object], names: frozenset[str], read: set[str], prefix: str) -> object:
+    state = _watching(kind, names)(**values)
+    object.__setattr__(state, "_read", read)
+    object.__setattr__(state, "_prefix", prefix)
+    return cast(object, state)
+
+
+def facts_space(kind: type[Any]) -> Space:
+    """Return the space of a call's facts: every field is true or false, whatever it takes to find out.
+
+    Fields that are facts about a mapping task have fields of their own. The values are thought to be independent of each
+    other, so what is equal here is equal, and what differs may need a state that cannot be.
+    """
+    variables: list[Variable] = []
+    for f in fields(kind):
+        for name in [f.name] if f.type != "MappingFacts" else [f"{f.name}.{g.name}" for g in fields(MappingFacts)]:
+            values: tuple[int | bool, ...] = (False, True)
+            said = name.split(".")[-1].replace("_", " ")
+            words: tuple[str, ...] = (f"not {said}", said)
+            if name.endswith("shift"):
+                values, words = (0, 12, 21), ("nothing mapped", "mapped by 4 KiB", "mapped by 2 MiB")
+            variables.append(Variable(name, values, words))
+    own = frozenset(f.name for f in fields(kind) if f.type != "MappingFacts")
+    task = frozenset(f.name for f in fields(MappingFacts))
+
+    def build(columns: Columns, _: frozenset[str], read: set[str]) -> object:
+        values: dict[str, object] = {name: columns[name] for name in own}
+        for f in fields(kind):
+            if f.type == "MappingFacts":
+                inner = {name: columns[f"{f.name}.{name}"] for name in task}
+                values[f.name] = _watch(MappingFacts, inner, task, read, f"{f.name}.")
+        return _watch(kind, values, own, read, "")
+
+    return Space(variables, build)
+
+
+_FIRST = ("recov", "online", "valid", "softon", "plat", "sgx", "pfnsp", "pgmap", "meta", "own_rc", "daxlock", "hwmf")
+_POISON_INVARIANTS = (
+    Invariant({"kind": (PageKind.UNKNOWN,)}, "a page of which nothing is known: nothing is decided about it"),
+    Invariant({"online": (True,), "valid": (False,)}, "a page that is online has a mem_map"),
+    Invariant({"meta": (True,), "pgmap": (PgmapType.NONE,)}, "metadata is that of a pagemap"),
+)
+
+
+def poison_space() -> Space:
+    """Return the space of poison calls: all attributes of ``PoisonState``."""
+    names = [*_FIRST, "kind", "hwp", *(n for n in DEFAULTS if n not in {*_FIRST, "kind", "hwp"})]
+    variables = []
+    for name in names:
+        values, words = POISON_WORDS[name]
+        variables.append(Variable(name, values, words))
+    every = frozenset(names)
+
+    def build(columns: Columns, features: frozenset[str], read: set[str]) -> object:
+        values: dict[str, object] = {n: np.asarray(columns[n]).astype(DEFAULTS[n].dtype) for n in names}
+        return _watch(PoisonState, {"features": features, **values}, every, read, "")
+
+    return Space(variables, build, _POISON_INVARIANTS, telling=("meta", "pgmap", "kind", "hwp", "online"))
