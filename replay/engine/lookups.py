@@ -19,7 +19,6 @@ from replay.engine.runs import Placed, RunCounter
 from replay.engine.tabulate import CHECK_MASK, SLOW, TRUTH, YES, DecisionTable
 from replay.engine.tally import MAX_DIFFERENCES, SLOW_PATH, Difference, Tally
 from replay.engine.threads import ONE_THREAD, Threads
-from replay.kernel.registry import check_base
 from replay.kernel.walk import GET_DEV_PAGEMAP, PFN_TO_ONLINE_PAGE, Bit, PgmapState
 from replay.trace.outcomes import CHECK_SEVERAL
 
@@ -69,6 +68,7 @@ class LookupEngine:
         index: state codes; must not change while this object is used.
         table: the function's decision table.
         tally: where to count.
+        base: number of the function's first check in outcomes.
         threads: to work on parts of many rows side by side; results do not depend on how many there are.
         acceleration: gives compiled loops; results do not depend on them.
 
@@ -82,6 +82,7 @@ class LookupEngine:
         index: StateIndex,
         table: DecisionTable,
         tally: Tally,
+        base: int = 0,
         threads: Threads = ONE_THREAD,
         acceleration: Acceleration | None = None,
     ) -> None:
@@ -89,9 +90,9 @@ class LookupEngine:
         self.function = table.function
         self.tally = tally
         self.single = SingleLookup(index, table)
-        self.base = check_base(table.function)
-        self.online = table.function is PFN_TO_ONLINE_PAGE
-        self.asks = self.online or table.function is GET_DEV_PAGEMAP
+        self.base = base
+        self.online = table.function.name == PFN_TO_ONLINE_PAGE.name
+        self.asks = self.online or table.function.name == GET_DEV_PAGEMAP.name
         self._threads = threads
         self._acceleration = acceleration or Acceleration(wanted=False)
         self._watched = _WRONG if self.online else _NONE

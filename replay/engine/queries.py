@@ -38,7 +38,8 @@ def metadata_counts(machine: Machine, kernel: Kernel, pgmap: int, runs: Runs) ->
     borders = sorted(edges)
     inside = np.array([edges[p][0] for p in borders])
     data_here = np.array([edges[p][1] for p in borders])
-    decided = PGMAP_PFN_VALID.tabulate(MetadataFacts(inside, data_here), len(borders), kernel.features)
+    function = kernel.function(PGMAP_PFN_VALID)
+    decided = function.tabulate(MetadataFacts(inside, data_here), len(borders), kernel.features)
     counter = RunCounter(np.array(borders, np.uint64), decided.check)
     counts = counter.totals(counter.place(runs))
     return [(check, int(counts[check])) for check in np.flatnonzero(counts).tolist()]

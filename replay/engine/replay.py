@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,8 +30,9 @@ from replay.errors import UsageError
 from replay.kernel.boot import boot
 from replay.kernel.calls import Kernel
 from replay.kernel.config import config_for, expected_section_bits
+from replay.kernel.decision import KernelFunction
 from replay.kernel.profiles import Profile
-from replay.kernel.registry import FUNCTIONS, STATE_LOOKUPS, check_base
+from replay.kernel.registry import CALLS, FUNCTIONS, STATE_LOOKUPS, Numbering
 from replay.kernel.walk import LOOKUP_FUNCTIONS
 from replay.machine.geometry import check_description
 from replay.trace.batch import Batch
@@ -103,8 +105,9 @@ class Replayer:
         where: str = "trace",
     ) -> None:
         refuse_mismatch(description, profile, where)
-        self.kernel = Kernel(profile.features, config_for(description, profile.features))
-        self.machine = boot(description, profile.features)
+        self.kernel = Kernel(profile.features, config_for(description, profile.features), profile.rules)
+        self.machine = boot(description, profile.features, profile.rules)
+        self._numbers = Numbering.of(profile.rules)
         self.tally = Tally()
         self._index = StateIndex(self.machine, section_limit=self.kernel.has("kpageflags-section-limit"))
         self._tables = {f.name: tabulate(f, self.kernel) for f in LOOKUP_FUNCTIONS}
@@ -115,6 +118,8 @@ class Replayer:
             self.machine, self.kernel, description, self._index, self._tables, self.tally, open_loop=open_loop, log=log
         )
         self._toggles = Toggles(self.machine, self._transitions)
+        toggling = {CALLS[kind].function.name for kind in TOGGLES}
+        self._watched_toggles = any(function in toggling for function, _ in profile.rules.hooks)
         self._watches: list[Watch] = []
         self._keep = keep
         self._kept: list[Outcomes] = []
@@ -136,7 +141,10 @@ class Replayer:
         """Replay a batch in which the machine changes, or rows are answered one by one."""
         special = _special_rows(batch, kinds)
         at = 0
-        for dense in dense_stretches(batch, kinds, special, IS_POISON, self.machine.geometry):
+        # Remembered steps would not tell the hooks of a candidate.
+        geometry = self.machine.geometry
+        stretches = () if self._watched_toggles else dense_stretches(batch, kinds, special, IS_POISON, geometry)
+        for dense in stretches:
             self._sparse(batch, kinds, special, at, dense.first, outcomes)
             done = not self._watches and self._dense(batch, kinds, dense, outcomes)
             at = dense.end if done else dense.first
@@ -163,7 +171,12 @@ class Replayer:
         if engine is None:
             table = self._tables[FUNCTIONS[kind].name]
             engine = self._engines[kind] = LookupEngine(
-                self._index, table, self.tally, self._threads, self._acceleration
+                self._index,
+                table,
+                self.tally,
+                self._numbers.base[table.function.name],
+                self._threads,
+                self._acceleration,
             )
         return engine.sync()
 
@@ -207,7 +220,13 @@ class Replayer:
         recorded, pfns = batch.column("recorded_ret")[rows], batch.column("pfn")[rows]
         for (kind, check, ret), which in self._toggles.verdicts(taken):
             known = (recorded[which], mask[which])
-            answered(self.tally, kind, check, ret, rows[which], batch.row, pfns[which], known, outcomes)
+            function, base = self._function(kind)
+            answered(self.tally, function, base, check, ret, rows[which], batch.row, pfns[which], known, outcomes)
+
+    def _function(self, kind: EventKind) -> tuple[KernelFunction[Any], int]:
+        """Return this kernel's form of a function, and the number of its first check in outcomes."""
+        function = self.kernel.function(FUNCTIONS[kind])
+        return function, self._numbers.base[function.name]
 
     def _stretch(
         self,
@@ -264,12 +283,12 @@ class Replayer:
         value = cell("recorded_ret")
         recorded = np.array([value or 0]), np.array([value is not None])
         pfn = np.array([cell("pfn") or 0], np.uint64)
-        answered(self.tally, kind, check, ret, np.array([at]), row - at, pfn, recorded, outcomes)
+        function, base = self._function(kind)
+        answered(self.tally, function, base, check, ret, np.array([at]), row - at, pfn, recorded, outcomes)
 
     def _metadata(self, batch: Batch, row: int, cell: Cell, outcomes: Outcomes | None) -> None:
         """Answer pgmap_pfn_valid for the pfns of one row."""
-        kind = EventKind.PGMAP_PFN_VALID
-        function = FUNCTIONS[kind]
+        function, base = self._function(EventKind.PGMAP_PFN_VALID)
         lookups = Lookups.of(batch, np.array([row]))
         decided = metadata_counts(self.machine, self.kernel, cell("pgmap") or 0, lookups.as_runs())
         total = sum(n for _, n in decided)
@@ -290,7 +309,7 @@ class Replayer:
         if outcomes is not None:
             outcomes["pages"][row] = yes
             outcomes["match"][row] = match
-            outcomes["check"][row] = check_base(function) + decided[0][0] if len(decided) == 1 else CHECK_SEVERAL
+            outcomes["check"][row] = base + decided[0][0] if len(decided) == 1 else CHECK_SEVERAL
 
     def _watch(self, batch: Batch, row: int, kind: EventKind, cell: Cell, outcomes: Outcomes | None) -> None:
         """Start a watch on a row with a window, or on a dump; it sees the present state at once."""

@@ -47,6 +47,7 @@ class Check(Generic[S]):
         unless: features of which none may be there.
         why: one line in plain words, for `replay explain`.
         imposed: the outcome comes from outside the modelled kernel, so comparing it with a recording proves nothing.
+        slow: a pagemap was looked up to decide it.
     """
 
     id: str
@@ -56,6 +57,7 @@ class Check(Generic[S]):
     unless: tuple[str, ...] = ()
     why: str = ""
     imposed: bool = False
+    slow: bool = False
 
     def active(self, features: frozenset[str]) -> bool:
         """Return whether a kernel with these features has the check."""

@@ -230,21 +230,29 @@ def madvise_flags(features: frozenset[str]) -> MfFlag:
     return flags
 
 
-def verdicts(function: PoisonFunction, states: PoisonState, count: int) -> Verdicts:
+def verdicts(
+    function: PoisonFunction,
+    states: PoisonState,
+    count: int,
+    accessor: KernelFunction[PoisonState] = KILL_ACCESSING_PROCESS,
+) -> Verdicts:
     """Decide many calls at once.
 
     Args:
         function: MEMORY_FAILURE, MEMORY_FAILURE_2009, SOFT_OFFLINE_PAGE or UNPOISON_MEMORY.
         states: one per call.
         count: how many.
+        accessor: decides what killing the accessing process returns.
     """
     if count >= _MANY:
         first, inverse = states.distinct(count)
-        return _verdicts(function, states.take(first), len(first)).spread(inverse)
-    return _verdicts(function, states, count)
+        return _verdicts(function, states.take(first), len(first), accessor).spread(inverse)
+    return _verdicts(function, states, count, accessor)
 
 
-def _verdicts(function: PoisonFunction, states: PoisonState, count: int) -> Verdicts:
+def _verdicts(
+    function: PoisonFunction, states: PoisonState, count: int, accessor: KernelFunction[PoisonState]
+) -> Verdicts:
     columns = function.columns
     if count == 1 and all(getattr(states, name).ndim == 0 for name in DEFAULTS):
         check = np.array([function.decide(states, states.features)], np.uint8)  # stops at the first that holds
@@ -259,7 +267,7 @@ def _verdicts(function: PoisonFunction, states: PoisonState, count: int) -> Verd
     unmapped = columns.unmaps[check] & states.mapped & ~states.ufail & ~skipped
     return Verdicts(
         check=check,
-        ret=_ret(columns.ret[check], columns.value[check], states, count),
+        ret=_ret(columns.ret[check], columns.value[check], states, count, accessor),
         action=action,
         result=result,
         poison=poison,
@@ -273,10 +281,12 @@ def _verdicts(function: PoisonFunction, states: PoisonState, count: int) -> Verd
     )
 
 
-def _ret(source: Codes, ret: NDArray[np.int64], states: PoisonState, count: int) -> NDArray[np.int64]:
+def _ret(
+    source: Codes, ret: NDArray[np.int64], states: PoisonState, count: int, accessor: KernelFunction[PoisonState]
+) -> NDArray[np.int64]:
     if (source == Ret.ACCESSOR).any():
-        accessor = KILL_ACCESSING_PROCESS.tabulate(states, count, states.features).value
-        np.copyto(ret, accessor, where=source == Ret.ACCESSOR)
+        killed = accessor.tabulate(states, count, states.features).value
+        np.copyto(ret, killed, where=source == Ret.ACCESSOR)
     np.copyto(ret, states.own_rc, where=source == Ret.OWNER)
     np.copyto(ret, states.mig, where=source == Ret.MIGRATION)
     return ret

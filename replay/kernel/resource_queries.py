@@ -103,13 +103,15 @@ def region_intersects(machine: Machine, kernel: Kernel, start: int, size: int, f
         nested=kernel.has("region-intersects-nested"),
     )
     facts = RegionFacts(fact(region is not Region.DISJOINT), fact(region is Region.MIXED))
-    check = REGION_INTERSECTS.decide(facts, kernel.features)
-    return check, REGION_INTERSECTS.checks[check].answer.value
+    function = kernel.function(REGION_INTERSECTS)
+    check = function.decide(facts, kernel.features)
+    return check, function.checks[check].answer.value
 
 
 def walk_system_ram_range(machine: Machine, kernel: Kernel, start: int, end: int) -> tuple[int, int, int]:
     """Return (check index, return code, pages visited) for a walk of pfns ``[start, end)``."""
     shift = machine.geometry.page_shift
     ranges = machine.resources.ram_ranges(start, end, shift, children=kernel.has("walk-ram-children"))
-    check = WALK_SYSTEM_RAM_RANGE.decide(WalkFacts(fact(ranges)), kernel.features)
-    return check, WALK_SYSTEM_RAM_RANGE.checks[check].answer.value, sum(high - low for low, high in ranges)
+    function = kernel.function(WALK_SYSTEM_RAM_RANGE)
+    check = function.decide(WalkFacts(fact(ranges)), kernel.features)
+    return check, function.checks[check].answer.value, sum(high - low for low, high in ranges)
