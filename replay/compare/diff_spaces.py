@@ -180,7 +180,7 @@ class Space:
             sizes = [self.diagrams.sizes[n] for n in support]
             if math.prod(sizes) > _MOST:
                 raise InvariantError(f"a condition reads {len(support)} variables at once, too many for a table")
-            grid = np.indices(sizes, np.int32).reshape(len(sizes), -1)
+            grid = np.indices(sizes, np.int32).reshape(len(sizes), math.prod(sizes))
             columns = {}
             for n, variable in enumerate(self.variables):
                 values = np.asarray(variable.values)

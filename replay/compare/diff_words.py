@@ -35,7 +35,7 @@ _PGMAPS = tuple(t for t in PgmapType if t is not PgmapType.DEVDAX)  # counts as 
 _PGMAP_WORDS = {
     PgmapType.NONE: "no pagemap",
     PgmapType.PRIVATE: "device private pagemap",
-    PgmapType.FSDAX: "fsdax pagemap",
+    PgmapType.FS_DAX: "fsdax pagemap",
     PgmapType.GENERIC: "device-dax pagemap",
 }
 _KIND_WORDS = {
