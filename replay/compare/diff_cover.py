@@ -36,7 +36,14 @@ class Cover:
         return sum(len(cube) for cube in self.cubes)
 
 
-def cover(diagrams: Diagrams, states: Function, allowed: Function, order: Sequence[int], most: int = 16) -> Cover:
+def cover(
+    diagrams: Diagrams,
+    states: Function,
+    allowed: Function,
+    order: Sequence[int],
+    most: int = 16,
+    care: Function = EVERY,
+) -> Cover:
     """Describe a set of states.
 
     Args:
@@ -45,6 +52,7 @@ def cover(diagrams: Diagrams, states: Function, allowed: Function, order: Sequen
         allowed: states in which the conditions may hold: ``states`` and those that do not matter.
         order: variables; those that come first are left out of conditions first.
         most: cubes after which to give up.
+        care: states that can be; values that no such state of a cube has are not named.
     """
     cubes: list[dict[int, frozenset[int]]] = []
     left = states
@@ -54,7 +62,7 @@ def cover(diagrams: Diagrams, states: Function, allowed: Function, order: Sequen
         left = diagrams.without(left, states_of(diagrams, cubes[-1]))
     if left == EMPTY:
         cubes = _needed(diagrams, cubes, states)
-    return Cover(tuple(cubes), left == EMPTY)
+    return Cover(tuple(_narrow(diagrams, cube, care) for cube in cubes), left == EMPTY)
 
 
 def states_of(diagrams: Diagrams, cube: Cube) -> Function:
@@ -80,6 +88,15 @@ def _widen(
             wider = {**cube, variable: cube[variable] | {value}}
             if value not in cube[variable] and _holds_within(diagrams, wider, allowed):
                 cube = wider
+    return cube
+
+
+def _narrow(diagrams: Diagrams, cube: Cube, care: Function) -> Cube:
+    """Leave out the values that no state that can be has within the cube."""
+    nothing = diagrams.without(EVERY, care)
+    for variable, values in cube.items():
+        kept = {v for v in values if not _holds_within(diagrams, {**cube, variable: frozenset((v,))}, nothing)}
+        cube = {**cube, variable: frozenset(kept)}
     return cube
 
 

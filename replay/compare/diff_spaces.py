@@ -16,9 +16,12 @@ from typing import Any, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.compare.diagrams import EVERY, Diagrams, Function
+from replay.compare.diagrams import EVERY, Diagrams, Function, terminal
+from replay.compare.diff_sides import Side
 from replay.compare.diff_words import POISON_WORDS
 from replay.errors import InvariantError
+from replay.kernel.calls import always
+from replay.kernel.decision import Answer, Check, KernelFunction
 from replay.kernel.kill import MappingFacts
 from replay.kernel.poison_state import DEFAULTS, PoisonState
 from replay.trace.poison import PageKind
@@ -26,6 +29,7 @@ from replay.trace.schema import PgmapType
 
 __all__ = ("Features", "Invariant", "Names", "Space", "Variable", "facts_space", "poison_space")
 
+_UNDECIDED: Check[Any] = Check("undecided", always, Answer("undecided", 0))
 _MOST = 1 << 20  # states in the table of one condition
 
 
@@ -37,18 +41,21 @@ class Variable:
         name: of the field.
         values: what it can be; several numbers that no check tells apart are one value.
         words: of each value, as a condition would say it.
+        never: values that no state has.
     """
 
     name: str
     values: tuple[int | bool, ...]
     words: tuple[str, ...]
+    never: frozenset[int] = frozenset()
 
     def say(self, which: AbstractSet[int]) -> str:
-        """Return the words for having one of these values."""
-        others = [w for v, w in enumerate(self.words) if v not in which]
-        if len(self.words) > 2 and len(others) == 1:
-            return f"not {others[0]}"
-        return " or ".join(self.words[v] for v in sorted(which))
+        """Return the words for having one of these values, or for not having one of the others if these are fewer."""
+        some = [w for v, w in enumerate(self.words) if v in which - self.never]
+        others = [w for v, w in enumerate(self.words) if v not in which | self.never]
+        if len(some) <= len(others) or len(some) < 2:
+            return " or ".join(some)
+        return f"not {others[0]}" if len(others) == 1 else f"neither {' nor '.join(others)}"
 
 
 @dataclass(frozen=True)
@@ -68,15 +75,16 @@ class Names:
     """Numbers for anything that can be the value of a function of states; 0 is taken by None."""
 
     def __init__(self) -> None:
-        self._numbers: dict[Hashable, int] = {None: 0}
+        self._numbers: dict[Hashable, int] = {(type(None), None): 0}  # by type too: 0, False and IntEnums are equal
         self._values: list[Any] = [None]
 
     def number(self, value: Hashable) -> int:
         """Return the number of a value."""
-        if value not in self._numbers:
-            self._numbers[value] = len(self._values)
+        key = (type(value), value)
+        if key not in self._numbers:
+            self._numbers[key] = len(self._values)
             self._values.append(value)
-        return self._numbers[value]
+        return self._numbers[key]
 
     def __getitem__(self, number: int) -> Any:  # noqa: ANN401 - whatever was numbered
         return self._values[number]
@@ -126,6 +134,7 @@ class Space:
             takes the names of the variables that are read.
         invariants: states that do not occur.
         telling: names of the variables that conditions should rather be said in, the most telling ones first.
+        said: names of the variables in the order in which conditions name them; by default that of ``variables``.
     """
 
     def __init__(
@@ -134,15 +143,20 @@ class Space:
         build: Build | None,
         invariants: Sequence[Invariant] = (),
         telling: Sequence[str] = (),
+        said: Sequence[str] = (),
     ) -> None:
         self.variables = tuple(variables)
         self.invariants = tuple(invariants)
         self.number = {v.name: i for i, v in enumerate(self.variables)}
         self.diagrams = Diagrams([len(v.values) for v in self.variables])
         self.names = Names()
+        self.checks: list[Check[Any]] = [_UNDECIDED]
+        self._check_numbers: dict[int, int] = {}
+        self._reads: dict[tuple[int, frozenset[str]], frozenset[str]] = {}
         self._build = build
         rank = {name: i for i, name in enumerate(telling)}
         self.order = sorted(range(len(self.variables)), key=lambda n: -rank.get(self.variables[n].name, len(rank)))
+        self.said = {self.number[name]: i for i, name in enumerate(said or self.number)}
         self.possible = self._possible()
 
     def _possible(self) -> Function:
@@ -192,14 +206,37 @@ class Space:
                 return support, result.reshape(sizes), frozenset(watched.read)
             support = sorted({*support, *new})
 
-    def function(
-        self, evaluate: Callable[[Any], object], features: frozenset[str]
-    ) -> tuple[Function, frozenset[str]]:
+    def function(self, evaluate: Callable[[Any], object], features: frozenset[str]) -> tuple[Function, frozenset[str]]:
         """Return what ``evaluate`` gives as a function of states with values of ``names``, and the features it asked for."""
         support, values, read = self.evaluate(evaluate, features)
         found, where = np.unique(values, return_inverse=True)
         numbers = np.array([self.names.number(v) for v in found.tolist()], np.int64)
         return self.diagrams.table(support, numbers[where.reshape(values.shape)]), read
+
+    def decisions(self, function: KernelFunction[Any], side: Side) -> Function:
+        """Return which check of a function decides, as numbers of ``checks``.
+
+        Raises:
+            InvariantError: some state is decided by no check.
+        """
+        result = terminal(0)
+        for _, check in reversed(list(function.active(side.features))):
+            when, self._reads[id(check), side.features] = self.condition(check.when, side.features)
+            result = self.diagrams.first(when, self.check_number(check), result)
+        if 0 in self.diagrams.values(result):
+            raise InvariantError(f"{function.name}: some states are decided by no check")
+        return result
+
+    def check_number(self, check: Check[Any]) -> int:
+        """Return the number that stands for a check."""
+        if id(check) not in self._check_numbers:
+            self._check_numbers[id(check)] = len(self.checks)
+            self.checks.append(check)
+        return self._check_numbers[id(check)]
+
+    def asked(self, check: Check[Any], side: Side) -> frozenset[str]:
+        """Return the features that the condition of a check asked for itself."""
+        return self._reads[id(check), side.features]
 
     def condition(self, when: Callable[[Any], object], features: frozenset[str]) -> tuple[Function, frozenset[str]]:
         """Return the set of the states in which a condition holds, and the features it asked for."""
@@ -269,7 +306,8 @@ def poison_space() -> Space:
     variables = []
     for name in names:
         values, words = POISON_WORDS[name]
-        variables.append(Variable(name, values, words))
+        never = frozenset({values.index(PageKind.UNKNOWN)}) if name == "kind" else frozenset()
+        variables.append(Variable(name, values, words, never))
     every = frozenset(names)
 
     def build(columns: Columns, features: frozenset[str], read: set[str]) -> object:

@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import errno
+from typing import Any
+
+from replay.kernel.decision import Answer
+from replay.kernel.poison_calls import Kills, PageEffect, PoisonAnswer, Ret, Row
 from replay.kernel.poison_state import HugeState
-from replay.trace.poison import MappingClass, PageKind
+from replay.kernel.poison_types import ActionType
+from replay.trace.outcomes import RET_BUG
+from replay.trace.poison import ActionResult, MappingClass, PageKind
 from replay.trace.schema import PgmapType
 
-__all__ = ("POISON_WORDS", "WALK_WORDS")
+__all__ = ("POISON_WORDS", "WALK_WORDS", "aspect_words", "code", "label", "say")
 
 Values = tuple[tuple[int | bool, ...], tuple[str, ...]]
 
@@ -123,3 +130,85 @@ POISON_WORDS: dict[str, Values] = {
     "refs": ((0, 1, 2), ("no reference", "one reference", "several references")),
     "mapnn": _flag("mapping pointer set", "no mapping pointer"),
 }
+
+_ASPECTS = {
+    "ret": "return code",
+    "action": "report",
+    "result": "result",
+    "flag": "HWPoison",
+    "counter": "poisoned pages counted",
+    "event": "counted as an event, by node too",
+    "page": "page afterwards",
+    "signals": "signals",
+    "unmapped": "mappings go",
+    "entries": "leaving hwpoison entries",
+    "answer": "answer",
+}
+_EFFECTS = {
+    PageEffect.UNCHANGED: "unchanged",
+    PageEffect.TAKEN_OFF: "taken off the free lists",
+    PageEffect.IN_BUDDY: "still on the free lists",
+    PageEffect.HUGE_FREED: "hugetlb page freed",
+    PageEffect.REMOVED: "removed from its file or task",
+    PageEffect.SHMEM_KEPT: "kept in its shmem file",
+    PageEffect.SWAPCACHE_KEPT: "kept in the swap cache",
+    PageEffect.HELD: "held by a reference",
+    PageEffect.HUGE_KEPT: "hugetlb page kept in its file",
+    PageEffect.RAW_ADDED: "subpage listed",
+    PageEffect.DAX: "unmapped",
+    PageEffect.DAX_OWNER: "left to its owner",
+    PageEffect.SOFT_FREE: "taken out of use",
+    PageEffect.SOFT_USED: "replaced and taken out of use",
+    PageEffect.UNPOISONED: "back in use",
+}
+_KILLS = {
+    Kills.NOBODY: "nobody",
+    Kills.MAPPERS: "its mappers",
+    Kills.UNSPLIT: "its mappers, forced",
+    Kills.DAX: "its mappers (dax)",
+    Kills.ACCESSOR: "the consumer",
+    Kills.SGX: "the consumer (SGX)",
+    Kills.PFN_SPACE: "mappers of the pfn",
+}
+
+
+def aspect_words(name: str) -> str:
+    """Return what an aspect of an answer is about."""
+    return _ASPECTS[name]
+
+
+def say(aspect: str, value: Any) -> str:  # noqa: ANN401 - of the aspect
+    """Return the value of an aspect in words."""
+    if value is None:
+        return "none"
+    if aspect == "ret":
+        return code(value)
+    if aspect == "action":
+        return ActionType(value).display
+    if isinstance(value, PageEffect):
+        return _EFFECTS[value]
+    if isinstance(value, Kills):
+        return _KILLS[value]
+    if isinstance(value, ActionResult):
+        return value.name.capitalize()
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return f"{value:+d}" if aspect == "counter" and value else str(value)
+
+
+def code(value: int) -> str:
+    """Return a return code as C names it."""
+    if value == RET_BUG:
+        return "BUG"
+    return f"-{errno.errorcode[-value]}" if -value in errno.errorcode else str(value)
+
+
+def label(answer: Answer) -> str:
+    """Return an answer in a few words: the return code, and what is reported."""
+    if not isinstance(answer, PoisonAnswer):
+        return answer.name
+    ret = {Ret.OWNER: "the owner's code", Ret.MIGRATION: "the migration's code"}.get(answer.ret, answer.name)
+    if answer.result is None:
+        return f"{ret}, no report"
+    kind = "LRU page" if answer.row is not Row.NONE or answer.action is None else answer.action.display
+    return f"{ret}, {kind}: {answer.result.name.capitalize()}"
