@@ -1,8 +1,8 @@
 """Decision diagrams over variables of few values: functions of states, compared and combined without listing the states.
 
-A function of states is a number: a terminal (``~value``, negative) or a node, which branches on the value of one variable and
-is kept only once. So two functions are the same if, and only if, their numbers are: that is what proofs of equivalence rest
-on. Values of terminals are small numbers; sets of states are functions with values 0 and 1.
+A function of states is a number: a terminal (``~value``, negative) or a node, which branches on the value of one variable
+and is kept only once. So two functions are the same if, and only if, their numbers are: that is what proofs of equivalence
+rest on. Values of terminals are small numbers; sets of states are functions with values 0 and 1.
 """
 
 from __future__ import annotations

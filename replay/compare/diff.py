@@ -116,9 +116,8 @@ class Difference:
         """What is taken for granted about the marks and hooks of candidates."""
         said = []
         for side in (self.p, self.q):
-            for mark in side.rules.marks:
-                if mark.same_as:
-                    said.append(f"the mark {mark.name} of {side.name} is taken for the kernel's {mark.same_as}")
+            stands = [mark for mark in side.rules.marks if mark.same_as]
+            said += [f"the mark {mark.name} of {side.name} is taken for the kernel's {mark.same_as}" for mark in stands]
             if side.rules.hooks:
                 said.append(f"what the hooks of {side.name} do is not compared, only what is decided")
         if len(set(self.p.rules.marks) & set(self.q.rules.marks)) and self.p.rules.hooks != self.q.rules.hooks:

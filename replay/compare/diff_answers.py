@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from replay.compare.diagrams import Function, terminal
 from replay.compare.diff_sides import Side
 from replay.compare.diff_spaces import Space
-from replay.kernel.decision import Check
+from replay.kernel.decision import Check, Codes
 from replay.kernel.kill import KILL_ACCESSING_PROCESS
 from replay.kernel.poison_calls import (
     KEEP,
@@ -48,6 +49,22 @@ class Aspect:
     asked: frozenset[str] = frozenset()
 
 
+# What is seen of a lookup is yes or no, whatever the reason.
+_YES_NO = {
+    "pfn_valid": ("invalid", "valid"),
+    "pfn_to_online_page": ("NULL", "page"),
+    "get_dev_pagemap": ("NULL", "pagemap"),
+}
+_SEEN = {
+    ("pgmap_pfn_valid", "outside"): "no",
+    ("pgmap_pfn_valid", "metadata"): "no",
+    ("pgmap_pfn_valid", "absent"): "no such function",
+    ("kpageflags", "no-page"): "the no-page flag",
+    ("kpageflags", "zero"): "0",
+}
+_LEAVES = ("populated",)  # errors that leave something behind
+
+
 class PlainAnswers:
     """Functions whose answer is all there is.
 
@@ -55,16 +72,6 @@ class PlainAnswers:
         space: of the states.
         area: functions of the areas hotplug and devices change the machine: of a success it matters which check it was.
     """
-
-    # What is seen of a lookup is yes or no, whatever the reason, but these have more to say.
-    _BY_NAME = ("kpageflags", "pgmap_pfn_valid")
-    _ALIKE = {("pgmap_pfn_valid", "outside"): "no", ("pgmap_pfn_valid", "metadata"): "no"}
-    _YES_NO = {
-        "pfn_valid": ("invalid", "valid"),
-        "pfn_to_online_page": ("NULL", "page"),
-        "get_dev_pagemap": ("NULL", "pagemap"),
-    }
-    _LEAVES = ("populated",)  # errors that leave something behind
 
     def __init__(self, space: Space, function: str, area: str) -> None:
         self._space, self._function, self._area = space, function, area
@@ -75,11 +82,11 @@ class PlainAnswers:
 
     def _seen(self, check: Check[Any]) -> str:
         answer = check.answer
-        if self._function in self._YES_NO:
-            return self._YES_NO[self._function][answer.value == 1]
-        if self._area in {"hotplug", "devices"} and (answer.value >= 0 or check.id in self._LEAVES):
+        if self._function in _YES_NO:
+            return _YES_NO[self._function][answer.value == 1]
+        if self._area in {"hotplug", "devices"} and (answer.value >= 0 or check.id in _LEAVES):
             return answer.name if answer.name == check.id else f"{answer.name} ({check.id})"
-        return self._ALIKE.get((self._function, answer.name), answer.name)
+        return _SEEN.get((self._function, answer.name), answer.name)
 
 
 class PoisonAnswers:
@@ -144,15 +151,15 @@ class PoisonAnswers:
         if a.row is Row.NONE:
             return self._fixed(None if a.action is None else int(a.action))
         row = lru_row if a.row is Row.LRU else lru_row_2009
-        found = self._evaluated(("row", a.row), side, row)
-        return found
+        return self._evaluated(("row", a.row), side, row)
 
     def _counter(self, counts: Counts, action: int, poison: int, side: Side) -> Aspect:
         def change(s: PoisonState) -> object:
             shape = np.broadcast_shapes(np.shape(s.rawhit), np.shape(s.unrel), np.shape(s.rawcnt)) or (1,)
-            columns = [np.full(shape, v, t) for v, t in ((counts, np.uint8), (action, np.uint8), (poison, np.int8))]
-            event = counts_as_event(columns[1], s)
-            return counter_change(columns[0], event, columns[1], columns[2], s)
+            actions: Codes = np.full(shape, action, np.uint8)
+            kinds: Codes = np.full(shape, counts, np.uint8)
+            flags: NDArray[np.int8] = np.full(shape, poison, np.int8)
+            return counter_change(kinds, counts_as_event(actions, s), actions, flags, s)
 
         return self._evaluated(("counter", counts, action, poison), side, change)
 

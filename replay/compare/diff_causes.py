@@ -66,8 +66,8 @@ class Causes:
     def of_checks(self, before: Check[Any], after: Check[Any]) -> Blame:
         """Return why ``before`` decides in one kernel and ``after`` in the other.
 
-        Of the two the one that comes first matters: it came in, went, or holds in other states. Where the first one went, the
-        second one matters too if it is new.
+        Of the two the one that comes first matters: it came in, went, or holds in other states. Where the first one went,
+        the second one matters too if it is new.
         """
         came = self._blame(after, 1)
         if self._first(before, after) == 1:

@@ -1,8 +1,8 @@
 """From a set of states to the shortest conditions that describe it.
 
-A condition is a *cube*: for some variables the values that they may have. A cover is a list of cubes that together hold in all
-states of the set, and in none outside of what is allowed. Cubes are made as wide as they can be, one after the other, from a
-state that is not covered yet; that gives few of them, though not provably the fewest.
+A condition is a *cube*: for some variables the values that they may have. A cover is a list of cubes that together hold in
+all states of the set, and in none outside of what is allowed. Cubes are made as wide as they can be, one after the other,
+from a state that is not covered yet; that gives few of them, though not provably the fewest.
 """
 
 from __future__ import annotations

@@ -51,6 +51,7 @@ class Compared:
         scope: states that were compared.
         changes: all differences; their states overlap only where several causes change different aspects.
         differing: the states in which something differs.
+        only_possible: that nothing differs beyond ``differing`` holds in possible states only; in others something may.
         renamed_pairs: ids of checks that decide in the one kernel and in the other on the same answer.
     """
 
@@ -59,6 +60,7 @@ class Compared:
     scope: Function
     changes: tuple[Change, ...]
     differing: Function
+    only_possible: bool
     renamed_pairs: tuple[tuple[str, str], ...]
 
 
@@ -84,6 +86,10 @@ class _Comparison:
             before, after = (self.space.checks[n] for n in self.space.names[number])
             region = self.diagrams.where(pairs, frozenset((number,)))
             yield from self._of_pair(before, after, region)
+
+    def differs_in(self, states: Function) -> bool:
+        """Return whether something may differ in some of these states."""
+        return self._pairs(states) != terminal(0)
 
     def _pairs(self, scope: Function) -> Function:
         """Return which two checks decide, where that can make a difference."""
@@ -113,8 +119,8 @@ class _Comparison:
     def _of_pair(self, before: Check[Any], after: Check[Any], region: Function) -> Iterator[Change]:
         """Split the differences of two checks by cause and by what is seen.
 
-        On the way from the old answer to the new one stands the old answer as the other kernel would fill it in: what differs
-        up to there is not a matter of which check decides.
+        On the way from the old answer to the new one stands the old answer as the other kernel would fill it in: what
+        differs up to there is not a matter of which check decides.
         """
         old, middle, new = self._aspects(before, 0), self._aspects(before, 1), self._aspects(after, 1)
         by_check: dict[str, Function] = {}
@@ -210,4 +216,13 @@ def compare_function(
     differing = EMPTY
     for change in changes:
         differing = space.diagrams.either(differing, change.states)
-    return Compared(q[1].name, space, scope, changes, differing, tuple(comparison.renamed(scope, differing)))
+    impossible = space.diagrams.without(EVERY, space.possible)
+    return Compared(
+        function=q[1].name,
+        space=space,
+        scope=scope,
+        changes=changes,
+        differing=differing,
+        only_possible=comparison.differs_in(impossible),
+        renamed_pairs=tuple(comparison.renamed(scope, differing)),
+    )

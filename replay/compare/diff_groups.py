@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from replay.compare.diagrams import EMPTY, EVERY, Function
 from replay.compare.diff_causes import Cause
@@ -11,6 +12,9 @@ from replay.compare.diff_cover import Cover, cover
 from replay.compare.diff_functions import Change, Compared
 from replay.compare.diff_spaces import Space
 from replay.compare.diff_words import aspect_words, label, say
+from replay.kernel.features import FEATURES
+
+_ORDER = {name: i for i, name in enumerate(FEATURES)}
 
 __all__ = ("Group", "Step", "conditions", "groups")
 
@@ -67,7 +71,7 @@ class Group:
 
 def groups(compared: Sequence[Compared]) -> list[Group]:
     """Put changes together; groups of one cause follow each other, in the order of the functions."""
-    found: dict[tuple[object, ...], tuple[Compared, list[Change]]] = {}
+    found: dict[tuple[Any, ...], tuple[Compared, list[Change]]] = {}
     for c in compared:
         for change in c.changes:
             # Without a pivot the same check decides, and what it stands for is filled in otherwise.
@@ -75,15 +79,21 @@ def groups(compared: Sequence[Compared]) -> list[Group]:
             if change.pivot is not None:
                 pivot = (change.before, change.after)[change.pivot].id, change.pivot
             found.setdefault((change.cause, c.function, pivot), (c, []))[1].append(change)
-    causes = dict.fromkeys(key[0] for key in found)
+    causes = sorted(dict.fromkeys(key[0] for key in found), key=_place)
     return [_group(*found[key]) for cause in causes for key in found if key[0] == cause]
+
+
+def _place(cause: Cause) -> tuple[int, list[str]]:
+    """Order causes as features are ordered in their registry; those of candidates come last."""
+    known = [_ORDER[name] for name in cause.features]
+    return min(known, default=len(_ORDER)), sorted(cause.features | cause.checks)
 
 
 def _group(compared: Compared, changes: Sequence[Change]) -> Group:
     first = changes[0]
-    steps: dict[tuple[str, str], list[Change]] = {}
+    steps: dict[tuple[object, ...], list[Change]] = {}
     for change in changes:
-        steps.setdefault(_words(change), []).append(change)
+        steps.setdefault((*_words(change), *sorted(change.old)), []).append(change)
     why = ""
     if first.pivot is not None:
         why = (first.before, first.after)[first.pivot].why
@@ -93,7 +103,7 @@ def _group(compared: Compared, changes: Sequence[Change]) -> Group:
         cause=first.cause,
         states=_union(compared.space, changes),
         scope=compared.scope,
-        steps=tuple(_step(compared.space, old, new, which) for (old, new), which in steps.items()),
+        steps=tuple(_step(compared.space, which) for which in steps.values()),
         why=why,
     )
 
@@ -106,7 +116,8 @@ def _words(change: Change) -> tuple[str, str]:
     return label(change.before.answer), label(change.after.answer)
 
 
-def _step(space: Space, old: str, new: str, changes: Sequence[Change]) -> Step:
+def _step(space: Space, changes: Sequence[Change]) -> Step:
+    old, new = _words(changes[0])
     also: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for change in changes:
         for name in change.old:

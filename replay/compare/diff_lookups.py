@@ -79,7 +79,7 @@ class LookupSpace(Space):
             result = self.diagrams.both(self.literal(option, [1]), result)
         return result
 
-    def decisions(self, function: KernelFunction[Any], side: Side) -> Function:
+    def decide(self, function: KernelFunction[Any], side: Side) -> Function:
         """Return which check of a lookup decides, as numbers of ``checks``."""
         numbers = np.array([self.check_number(check) for check in function.checks], np.int64)
         arches = []
@@ -87,8 +87,8 @@ class LookupSpace(Space):
             found = {}
             for options in product((False, True), repeat=len(_OPTIONS)):
                 states = WalkState(self._side_codes(side), _config(arch, options, side), side.features, side.rules)
-                check = function.tabulate(states, self._codes.size, side.features).check
-                found[options] = self._tabled(numbers[check])
+                deciding = function.tabulate(states, self._codes.size, side.features).check
+                found[options] = self._tabled(numbers[deciding])
             inner = [self.diagrams.node(2, (found[first, False], found[first, True])) for first in (False, True)]
             arches.append(self.diagrams.node(1, tuple(inner)))
         for check in function.checks:

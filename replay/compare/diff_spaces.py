@@ -55,7 +55,9 @@ class Variable:
         others = [w for v, w in enumerate(self.words) if v not in which | self.never]
         if len(some) <= len(others) or len(some) < 2:
             return " or ".join(some)
-        return f"not {others[0]}" if len(others) == 1 else f"neither {' nor '.join(others)}"
+        if len(others) > 1:
+            return f"neither {' nor '.join(others)}"
+        return others[0][len("no ") :] if others[0].startswith("no ") else f"not {others[0]}"
 
 
 @dataclass(frozen=True)
@@ -152,6 +154,7 @@ class Space:
         self.names = Names()
         self.checks: list[Check[Any]] = [_UNDECIDED]
         self._check_numbers: dict[int, int] = {}
+        self._decisions: dict[tuple[int, str], Function] = {}
         self._reads: dict[tuple[int, frozenset[str]], frozenset[str]] = {}
         self._build = build
         rank = {name: i for i, name in enumerate(telling)}
@@ -219,6 +222,13 @@ class Space:
         Raises:
             InvariantError: some state is decided by no check.
         """
+        key = (id(function), side.name)
+        if key not in self._decisions:
+            self._decisions[key] = self.decide(function, side)
+        return self._decisions[key]
+
+    def decide(self, function: KernelFunction[Any], side: Side) -> Function:
+        """Find out what ``decisions`` remembers."""
         result = terminal(0)
         for _, check in reversed(list(function.active(side.features))):
             when, self._reads[id(check), side.features] = self.condition(check.when, side.features)
@@ -257,7 +267,7 @@ def _watching(kind: type[Any], names: frozenset[str]) -> type[Any]:
 
 
 def _watch(kind: type[Any], values: Mapping[str, object], names: frozenset[str], read: set[str], prefix: str) -> object:
-    state = _watching(kind, names)(**values)
+    state = _watching(cast(Hashable, kind), names)(**values)
     object.__setattr__(state, "_read", read)
     object.__setattr__(state, "_prefix", prefix)
     return cast(object, state)
@@ -296,6 +306,13 @@ _FIRST = ("recov", "online", "valid", "softon", "plat", "sgx", "pfnsp", "pgmap",
 _POISON_INVARIANTS = (
     Invariant({"kind": (PageKind.UNKNOWN,)}, "a page of which nothing is known: nothing is decided about it"),
     Invariant({"online": (True,), "valid": (False,)}, "a page that is online has a mem_map"),
+    Invariant(
+        {
+            "pgmap": tuple(t for t in PgmapType if t not in {PgmapType.NONE, PgmapType.DEVDAX}),
+            "kind": tuple(k for k in PageKind if k is not PageKind.RESERVED),
+        },
+        "pages of a live pagemap are those of a device, which kernels mark as reserved",
+    ),
     Invariant({"meta": (True,), "pgmap": (PgmapType.NONE,)}, "metadata is that of a pagemap"),
 )
 

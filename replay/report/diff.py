@@ -20,6 +20,8 @@ __all__ = ("Counts", "difference_facts", "print_difference")
 
 _CONDITIONS = 4  # shown per group without --verbose
 _CHECKS = 4
+_STEPS = 3  # old and new answers of a group that are shown one by one without --verbose
+_ANSWERS = 4
 
 Counts = Mapping[int, Mapping[str, int]]
 """For each group, by its place in ``groups``: trace to the number of calls in its states."""
@@ -63,7 +65,9 @@ def _print_proof(out: Console, found: Difference) -> None:
         compared = list(rows)
         states = compared[0].space.diagrams.count(space[1])
         names = ", ".join(c.function for c in compared)
-        out.print(f"  {names}: the same answer in all {states:,} states", soft_wrap=True)
+        some = [c.function for c in compared if c.only_possible]
+        beyond = f"; {', '.join(some)} may differ in states that are taken for impossible (--verbose)" if some else ""
+        out.print(f"  {names}: the same answer in all {states:,} states{beyond}", soft_wrap=True)
 
 
 def _print_cause(out: Console, number: int, cause: Cause, found: Difference) -> None:
@@ -95,11 +99,29 @@ def _print_group(out: Console, group: Group, *, verbose: bool) -> None:
         left = len(said) - len(shown)
         more = f"{left} more" if cover.complete else f"more than {left} more"
         out.print(f"{name}… {more} ({'--json' if verbose else '--verbose'} has them)", soft_wrap=True)
+    if len(group.steps) > _STEPS and not verbose:
+        for line in _short(group.steps):
+            out.print(f"       {escape(line)}", soft_wrap=True)
+        return
     common = {step.also for step in group.steps}
     for step in group.steps:
         out.print(f"       {escape(_step(step, verbose=verbose, also=len(common) > 1))}", soft_wrap=True)
     if len(common) == 1 and group.steps[0].also:
         out.print(f"       {escape(_also(group.steps[0]))}", soft_wrap=True)
+
+
+def _short(steps: Sequence[Step]) -> Iterator[str]:
+    """Yield lines for many steps: what they have in common on one side, the answers of the other, and what else differs."""
+    for lead, answers in (
+        ("before", {step.old: step.before for step in steps}),
+        ("now", {step.new: step.after for step in steps}),
+    ):
+        shown = [f"{answer} {_checks(checks, verbose=len(answers) == 1)}" for answer, checks in answers.items()]
+        more = f"; … {len(shown) - _ANSWERS} more (--verbose)" if len(shown) > _ANSWERS else ""
+        yield f"{lead + ':':7} {'; '.join(shown[:_ANSWERS])}{more}"
+    aspects = dict.fromkeys(what for step in steps for what, _, _ in step.also)
+    if aspects:
+        yield f"also, in part of them: {', '.join(aspects)}"
 
 
 def _step(step: Step, *, verbose: bool, also: bool) -> str:
@@ -213,6 +235,7 @@ def difference_facts(found: Difference, counts: Counts | None = None) -> dict[st
             {
                 "function": c.function,
                 "states": c.space.diagrams.count(c.scope),
+                "holds_for_impossible_states": not c.only_possible,
                 "differing": c.space.diagrams.count(c.differing),
                 "same_answer_other_check": [list(pair) for pair in c.renamed_pairs],
             }
