@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -14,7 +15,7 @@ from replay.engine.acceleration import Acceleration
 from replay.engine.gather import CHUNK, Scratch, SingleLookup
 from replay.engine.past import Past
 from replay.engine.resolve import StateIndex
-from replay.engine.rows import Lookups, Outcomes, Recorded
+from replay.engine.rows import Lookups, Outcomes, Parts, Recorded
 from replay.engine.runs import Placed, RunCounter
 from replay.engine.tabulate import CHECK_MASK, SLOW, TRUTH, YES, DecisionTable
 from replay.engine.tally import MAX_DIFFERENCES, SLOW_PATH, Difference, Tally
@@ -75,6 +76,7 @@ class LookupEngine:
     Attributes:
         online: the function is pfn_to_online_page, whose answers have a truth and a slow path.
         asks: the function looks up pagemaps.
+        parts: is told the parts of runs within which several checks decide, None to tell nobody.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class LookupEngine:
         self.asks = self.online or table.function.name == GET_DEV_PAGEMAP.name
         self._threads = threads
         self._acceleration = acceleration or Acceleration(wanted=False)
+        self.parts: Callable[[Parts], None] | None = None
         self._watched = _WRONG if self.online else _NONE
         self._scratch = Scratch()
         self._workers: list[LookupEngine] = []
@@ -239,6 +242,8 @@ class LookupEngine:
         yes = decided.pages(_IS_YES)
         verdicts = _Verdicts(lookups.row_numbers(), lookups.pfn, total, yes, check)
         columns = {"match": self._compare(verdicts, lookups.ret, self.function.name, yes, first_row)}
+        if self.parts is not None and several.any():
+            self.parts(self._parts_of(lookups.part(np.flatnonzero(several))))
         if outcomes is not None:
             columns["pages"] = yes
             columns["check"] = np.where(several, CHECK_SEVERAL, self.base + check.astype(np.int64))
@@ -259,6 +264,13 @@ class LookupEngine:
             for name, values in columns.items():
                 outcomes[name][lookups.rows] = values
         return counts
+
+    def _parts_of(self, lookups: Lookups) -> Parts:
+        """Return which checks decide the parts of runs."""
+        run, segment, _ = self.counter.pairs(lookups.as_runs())
+        classes = self.single.by_segment[segment]
+        wrong = _WRONG[classes] if self.online else np.zeros(classes.size, np.bool_)
+        return Parts(lookups.row_numbers()[run], self.index.starts[segment], classes & np.uint8(CHECK_MASK), wrong)
 
     def _note_untruths(self, decided: _Singles | _Runs | _Pieces, counts: I64) -> None:
         """Note which pfns were answered against the truth."""

@@ -116,6 +116,7 @@ class PoisonReport:
             for column in ("action", "result", "poisoned", "counted"):
                 outcomes[column][call.at] = int(getattr(call, column))
             outcomes["ret"][call.at] = call.ret
+            outcomes["poison_check"][call.at] = call.number
             outcomes["signals"][call.at] = len(call.signals)
             outcomes["match"][call.at] = int(not call.undecided and call.ret == call.cell("recorded_ret"))
 
@@ -133,6 +134,7 @@ class PoisonReport:
         if outcomes is not None:
             for column in ("action", "result", "poisoned", "counted", "ret"):
                 outcomes[column][calls.rows] = getattr(steps, column)[calls.step]
+            outcomes["poison_check"][calls.rows] = steps.number[calls.step]
             outcomes["match"][calls.rows] = same
 
     @contextmanager

@@ -15,9 +15,9 @@ from replay.kernel.poison_calls import PoisonFunction, verdicts
 from replay.kernel.poison_state import DEFAULTS, PoisonState
 from replay.kernel.soft_offline import SOFT_OFFLINE_PAGE
 from replay.kernel.unpoison import UNPOISON_MEMORY
-from replay.trace.schema import EventKind
+from replay.trace.schema import POISON_CALLS, EventKind
 
-__all__ = ("Verdicts",)
+__all__ = ("Verdicts", "poison_function", "poison_functions")
 
 _MAX = 1 << 16  # states remembered
 
@@ -47,7 +47,7 @@ class Verdicts:
         if not new:
             return
         for kind in {call.kind for call in new.values()}:
-            self._decide(_function(kind, self._kernel), [call for call in new.values() if call.kind is kind])
+            self._decide(poison_function(kind, self._kernel), [call for call in new.values() if call.kind is kind])
         answers = {key: call.answered() for key, call in new.items()}
         for key, call in zip(keys, calls, strict=True):
             if key in answers:
@@ -69,7 +69,13 @@ class Verdicts:
             call.take(function, found, i)
 
 
-def _function(kind: EventKind, kernel: Kernel) -> PoisonFunction:
+def poison_functions(kernel: Kernel) -> dict[str, PoisonFunction]:
+    """Return the kernel's functions behind poison calls, by the event kind's name."""
+    return {kind.name.lower(): poison_function(kind, kernel) for kind in POISON_CALLS}
+
+
+def poison_function(kind: EventKind, kernel: Kernel) -> PoisonFunction:
+    """Return the kernel's function behind a poison call."""
     if kind is EventKind.MEMORY_FAILURE:
         return kernel.function(MEMORY_FAILURE_2009 if kernel.has("poison-2009") else MEMORY_FAILURE)
     return kernel.function(SOFT_OFFLINE_PAGE if kind is EventKind.SOFT_OFFLINE_PAGE else UNPOISON_MEMORY)

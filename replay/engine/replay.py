@@ -17,9 +17,9 @@ from replay.engine.lookups import LookupEngine
 from replay.engine.past import Past
 from replay.engine.poison_call import Decided
 from replay.engine.poison_rows import IS_POISON, PoisonRows
-from replay.engine.queries import dump_matches, metadata_counts, resource_query
+from replay.engine.queries import dump_matches, metadata_counts, metadata_pieces, resource_query
 from replay.engine.resolve import StateIndex
-from replay.engine.rows import Lookups, Outcomes, blank_outcomes, cell_of, kinds_in
+from replay.engine.rows import Lookups, Outcomes, Parts, blank_outcomes, cell_of, kinds_in
 from replay.engine.tabulate import tabulate
 from replay.engine.tally import Difference, Tally
 from replay.engine.threads import Threads
@@ -84,6 +84,7 @@ class Replayer:
         compiled: count lookups in compiled loops: True: all; False: none; None: once the replay is long, if numba is there.
         open_loop: tasks do not die of signals; mappings change by the trace only.
         log: is told every poison call, in the order of the rows.
+        parts: is told the parts of runs within which several checks decide; only with ``keep``.
         where: name of the trace, for errors.
 
     Raises:
@@ -102,6 +103,7 @@ class Replayer:
         compiled: bool | None = None,
         open_loop: bool = False,
         log: Callable[[Decided], None] | None = None,
+        parts: Callable[[Parts], None] | None = None,
         where: str = "trace",
     ) -> None:
         refuse_mismatch(description, profile, where)
@@ -121,7 +123,7 @@ class Replayer:
         toggling = {CALLS[kind].function.name for kind in TOGGLES}
         self._watched_toggles = any(function in toggling for function, _ in profile.rules.hooks)
         self._watches: list[Watch] = []
-        self._keep = keep
+        self._keep, self._parts = keep, parts
         self._kept: list[Outcomes] = []
 
     def feed(self, batch: Batch) -> None:
@@ -178,6 +180,7 @@ class Replayer:
                 self._threads,
                 self._acceleration,
             )
+            engine.parts = self._parts
         return engine.sync()
 
     def _sparse(
@@ -290,7 +293,10 @@ class Replayer:
         """Answer pgmap_pfn_valid for the pfns of one row."""
         function, base = self._function(EventKind.PGMAP_PFN_VALID)
         lookups = Lookups.of(batch, np.array([row]))
-        decided = metadata_counts(self.machine, self.kernel, cell("pgmap") or 0, lookups.as_runs())
+        pieces = metadata_pieces(self.machine, self.kernel, cell("pgmap") or 0)
+        decided = metadata_counts(pieces, lookups.as_runs())
+        if self._parts is not None and len(decided) > 1:
+            self._parts(Parts(np.full(pieces[0].size, row), *pieces, np.zeros(pieces[0].size, np.bool_)))
         total = sum(n for _, n in decided)
         yes = sum(n for check, n in decided if function.checks[check].answer.value)
         for check, n in decided:

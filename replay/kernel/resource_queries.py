@@ -20,6 +20,7 @@ __all__ = (
     "WalkFacts",
     "region_intersects",
     "walk_system_ram_range",
+    "within_is_data",
 )
 
 
@@ -91,6 +92,16 @@ PGMAP_PFN_VALID: KernelFunction[MetadataFacts] = KernelFunction(
         Check("data", always, Answer("data", 1), why="data of the pagemap"),
     ),
 )
+
+
+def within_is_data(kernel: Kernel, *, data: bool) -> bool:
+    """Return what pgmap_pfn_valid says of a pfn in the pagemap's ranges, behind its metadata (``data``) or in it.
+
+    A kernel without the function asks no such question; the fact itself is returned.
+    """
+    function = kernel.function(PGMAP_PFN_VALID)
+    check = function.checks[function.decide(MetadataFacts(fact(True), fact(data)), kernel.features)]
+    return data if check.id == "absent" else check.answer.value == 1
 
 
 def region_intersects(machine: Machine, kernel: Kernel, start: int, size: int, flags: int) -> tuple[int, int]:

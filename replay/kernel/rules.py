@@ -10,9 +10,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
 from types import MappingProxyType
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Protocol, TypeAlias, TypeVar
 
-from replay.kernel.decision import KernelFunction
+from replay.kernel.decision import Bools, KernelFunction
 from replay.machine.geometry import Geometry
 from replay.machine.machine import Machine
 
@@ -47,6 +47,14 @@ class Mark:
     name: str
     grain: Grain
     same_as: str = ""
+
+    def __call__(self, state: _Marked) -> Bools:
+        """Return where the mark is set: a mark can stand in a condition like a field."""
+        return state.mark(self)
+
+
+class _Marked(Protocol):
+    def mark(self, mark: Mark) -> Bools: ...
 
 
 @dataclass(frozen=True)
