@@ -9,7 +9,7 @@ from replay.errors import UsageError
 
 
 def command(
-    p: str = typer.Argument(help="One kernel: v5.11, v5.11+taint-zone-device …", show_default=False),
+    p: str = typer.Argument(help="One kernel: v5.11, v5.11+taint-zone-device, candidate.py:name …", show_default=False),
     q: str = typer.Argument(help="The other kernel.", show_default=False),
     area: list[str] = typer.Option(
         [], "--area", "-a", help="lookups, errors, signals, hotplug, devices; again for more. Default: lookups, errors."
@@ -42,6 +42,8 @@ def command(
 
       replay diff v4.18 v4.19 --function memory_failure --verbose
 
+      replay diff examples/candidates/zone_device_series.py:series v5.12
+
       replay diff v5.11 v5.12 --all-configs --function pfn_valid
 
       replay diff v5.11 v5.12 --trace traces/recorded/6.1.192-s2a-pmem-collision.arrow
@@ -52,12 +54,12 @@ def command(
         raise UsageError("--arch and --all-configs exclude each other")
     from replay.compare.diff import Scope, diff
     from replay.compare.diff_sides import AREAS, DEFAULT_AREAS
-    from replay.kernel.profiles import profile
     from replay.report.diff import difference_facts, print_difference
+    from replay.session import named
 
     areas = tuple(AREAS) if everything else tuple(dict.fromkeys(area)) or DEFAULT_AREAS
     scope = Scope(areas, tuple(dict.fromkeys(function)), "" if all_configs else arch or "x86_64")
-    kernels = profile(p), profile(q)
+    kernels = named(p), named(q)
     found = diff(*kernels, scope)
     counts = None
     if trace:

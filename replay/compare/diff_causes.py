@@ -92,9 +92,9 @@ class Causes:
     def _blame(self, check: Check[Any], side: int) -> Blame:
         """Return why a check of one side does not decide in the other."""
         own, other = self._sides[side], self._sides[1 - side]
-        if id(check) not in self._places[1 - side]:
-            return Blame(Cause(checks=frozenset({f"{own.name}: {self._names[side]}/{check.id}"})), True, side == 1)
         missing = frozenset(check.needs) - other.features | frozenset(check.unless) & other.features
         if missing:
             return Blame(Cause(missing), True, side == 1)
+        if id(check) not in self._places[1 - side]:
+            return Blame(Cause(checks=frozenset({f"{own.name}: {self._names[side]}/{check.id}"})), True, side == 1)
         return Blame(self.of_features(self._space.asked(check, own)), False, side == 1)
