@@ -187,6 +187,26 @@ class Diagrams:
             function = self._branches[function][state[self._variable[function]]]
         return ~function
 
+    def evaluate(self, function: Function, columns: Sequence[NDArray[Any]]) -> NDArray[np.int64]:
+        """Return the values in many states.
+
+        Args:
+            function: of the states.
+            columns: for each variable its value numbers, one for each state.
+        """
+        values = np.zeros(columns[0].size, np.int64)
+        left: dict[Function, list[NDArray[np.intp]]] = {function: [np.arange(columns[0].size)]}
+        while left:
+            first = min(left, key=self.top)  # nodes before their branches
+            states = np.concatenate(left.pop(first))
+            if first < 0:
+                values[states] = ~first
+                continue
+            column = columns[self._variable[first]][states]
+            for value, branch in enumerate(self._branches[first]):
+                left.setdefault(branch, []).append(states[column == value])
+        return values
+
     def one(self, states: Function) -> dict[int, int]:
         """Return variables and their values that put a state into a set, whatever the other variables are; prefers 0.
 

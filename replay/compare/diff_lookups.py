@@ -95,6 +95,39 @@ class LookupSpace(Space):
             self._reads[id(check), side.features] = self._asked(check.when, side)
         return self.diagrams.node(0, tuple(arches))
 
+    def states_of(self, side: Side, config: KernelConfig, arch: str) -> tuple[list[NDArray[np.int64]], bool]:
+        """Return the states that the codes of one kernel mean.
+
+        Args:
+            side: the kernel; its codes have its own marks.
+            config: what it is built with.
+            arch: configuration that was compared, "" for all.
+
+        Returns:
+            (for each variable its value numbers, one for each code of the kernel; whether these states were compared).
+        """
+        codes = np.arange(1 << STATE_BITS + len(side.rules.marks), dtype=np.uint16)
+        marks = {f"mark {m.name}": STATE_BITS + n for n, m in enumerate(side.rules.marks)}
+        own = 1 if config.arch_pfn_valid else 2 if config.holes_in_zone else 0
+        if arch in {"aarch64", "arm64"} and not config.holes_in_zone:
+            own = 1  # with the generic pfn_valid they are all alike
+        fixed = {"arch": own, **{name: int(getattr(config, name)) for name in _OPTIONS}}
+        columns = []
+        for variable in self.variables:
+            if variable.name in fixed:
+                columns.append(np.full(codes.size, fixed[variable.name], np.int64))
+            else:
+                bit = Bit[variable.name] if variable.name in Bit.__members__ else marks.get(variable.name)
+                width = 3 if bit is Bit.PAGEMAP else 1
+                column = codes >> np.uint16(bit) & np.uint16(width) if bit is not None else np.zeros(codes.size)
+                columns.append(np.minimum(column, len(variable.values) - 1).astype(np.int64))
+        for n, mark in enumerate(side.rules.marks):
+            if mark.same_as:  # the machine of such a kernel does not keep the field itself
+                at = self.number[Bit(self._bit_of(mark)).name]
+                columns[at] = (codes >> np.uint16(STATE_BITS + n) & np.uint16(1)).astype(np.int64)
+        inside = self.diagrams.at(self.configuration(arch), [int(column[0]) for column in columns])
+        return columns, bool(inside)
+
     def _asked(self, when: Any, side: Side) -> frozenset[str]:  # noqa: ANN401 - the condition of a check
         features = Features.watched(side.features)
         for arch in ARCHITECTURES:

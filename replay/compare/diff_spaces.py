@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from replay.compare.diagrams import EVERY, Diagrams, Function, terminal
 from replay.compare.diff_sides import Side
-from replay.compare.diff_words import POISON_WORDS
+from replay.compare.diff_words import POISON_CLASSES, POISON_WORDS
 from replay.errors import InvariantError
 from replay.kernel.calls import always
 from replay.kernel.decision import Answer, Check, KernelFunction
@@ -48,6 +48,11 @@ class Variable:
     values: tuple[int | bool, ...]
     words: tuple[str, ...]
     never: frozenset[int] = frozenset()
+
+    def number(self, value: Any) -> int:  # noqa: ANN401 - of a trace
+        """Return the number of the value that something is."""
+        stands_for = POISON_CLASSES.get(self.name)
+        return self.values.index(value if stands_for is None else stands_for(value))
 
     def say(self, which: AbstractSet[int]) -> str:
         """Return the words for having one of these values, or for not having one of the others if these are fewer."""

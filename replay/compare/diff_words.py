@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+from collections.abc import Callable
 from typing import Any
 
 from replay.kernel.decision import Answer
@@ -13,7 +14,7 @@ from replay.trace.outcomes import RET_BUG
 from replay.trace.poison import ActionResult, MappingClass, PageKind
 from replay.trace.schema import PgmapType
 
-__all__ = ("POISON_WORDS", "WALK_WORDS", "aspect_words", "code", "label", "say")
+__all__ = ("POISON_CLASSES", "POISON_WORDS", "WALK_WORDS", "aspect_words", "code", "label", "say")
 
 Values = tuple[tuple[int | bool, ...], tuple[str, ...]]
 
@@ -129,6 +130,14 @@ POISON_WORDS: dict[str, Values] = {
     "mig": ((0, 1, -5), ("migrates", "does not migrate", "migration fails")),
     "refs": ((0, 1, 2), ("no reference", "one reference", "several references")),
     "mapnn": _flag("mapping pointer set", "no mapping pointer"),
+}
+# Numbers that no check tells apart are one value: from any to the one that stands for it.
+POISON_CLASSES: dict[str, Callable[[int], int]] = {
+    "own_rc": lambda code: code if code in {-95, 0} else -5,
+    "mig": lambda code: 0 if code == 0 else 1 if code > 0 else -5,
+    "minord": lambda order: min(order, 1),
+    **dict.fromkeys(("pins", "rawcnt", "refs"), lambda count: min(count, 2)),
+    "pgmap": lambda kind: PgmapType.GENERIC if kind == PgmapType.DEVDAX else kind,
 }
 
 _ASPECTS = {
