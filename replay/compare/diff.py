@@ -66,8 +66,13 @@ class Spaces:
             if state is WalkState:
                 self._spaces[state] = LookupSpace(self._sides)
             else:
-                self._spaces[state] = poison_space() if state is PoisonState else facts_space(state)
+                self._spaces[state] = self._poison() if state is PoisonState else facts_space(state)
         return self._spaces[state]
+
+    def _poison(self) -> Space:
+        forms = [s.form(side) for s in SUBJECTS for side in self._sides if s.state is PoisonState]
+        answers = [check.answer.value for form in forms if form is not None for check in form.checks]
+        return poison_space({value for value in answers if value < 0})
 
     @property
     def lookups(self) -> LookupSpace:

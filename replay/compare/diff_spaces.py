@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from collections.abc import Set as AbstractSet
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import Any, cast
 
@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from replay.compare.diagrams import EVERY, Diagrams, Function, terminal
 from replay.compare.diff_sides import Side
-from replay.compare.diff_words import POISON_CLASSES, POISON_WORDS
+from replay.compare.diff_words import CODE_WORDS, POISON_CLASSES, POISON_WORDS, code
 from replay.errors import InvariantError
 from replay.kernel.calls import always
 from replay.kernel.decision import Answer, Check, KernelFunction
@@ -42,20 +42,27 @@ class Variable:
         values: what it can be; several numbers that no check tells apart are one value.
         words: of each value, as a condition would say it.
         never: values that no state has.
+        together: sets of values that have words of their own.
+        others: the last value stands for all numbers that are not named.
     """
 
     name: str
     values: tuple[int | bool, ...]
     words: tuple[str, ...]
     never: frozenset[int] = frozenset()
+    together: Mapping[frozenset[int], str] = field(default_factory=dict)
+    others: bool = False
 
     def number(self, value: Any) -> int:  # noqa: ANN401 - of a trace
         """Return the number of the value that something is."""
         stands_for = POISON_CLASSES.get(self.name)
-        return self.values.index(value if stands_for is None else stands_for(value))
+        value = value if stands_for is None else stands_for(value)
+        return len(self.values) - 1 if self.others and value not in self.values else self.values.index(value)
 
     def say(self, which: AbstractSet[int]) -> str:
         """Return the words for having one of these values, or for not having one of the others if these are fewer."""
+        if (words := self.together.get(frozenset(which))) is not None:
+            return words
         some = [w for v, w in enumerate(self.words) if v in which - self.never]
         others = [w for v, w in enumerate(self.words) if v not in which | self.never]
         if len(some) <= len(others) or len(some) < 2:
@@ -322,11 +329,32 @@ _POISON_INVARIANTS = (
 )
 
 
-def poison_space() -> Space:
-    """Return the space of poison calls: all attributes of ``PoisonState``."""
+def _codes(name: str, codes: AbstractSet[int]) -> Variable:
+    """Return a variable that is a return code: one value for each code that answers have, and one for all others."""
+    (values, words), fails = CODE_WORDS[name]
+    named = sorted(codes - set(values), reverse=True)
+    other = next(n for n in range(-1, -(1 << 12), -1) if n not in codes and n not in values)
+    return Variable(
+        name,
+        (*values, *named, other),
+        (*words, *(f"{fails} with {code(n)}" for n in named), f"{fails} with another code"),
+        together={frozenset(range(len(values), len(values) + len(named) + 1)): fails},
+        others=True,
+    )
+
+
+def poison_space(codes: AbstractSet[int]) -> Space:
+    """Return the space of poison calls: all attributes of ``PoisonState``.
+
+    Args:
+        codes: negative return codes of the answers. Some calls return codes of other functions, which may be the same.
+    """
     names = [*_FIRST, "kind", "hwp", *(n for n in DEFAULTS if n not in {*_FIRST, "kind", "hwp"})]
     variables = []
     for name in names:
+        if name in CODE_WORDS:
+            variables.append(_codes(name, codes))
+            continue
         values, words = POISON_WORDS[name]
         never = frozenset({values.index(PageKind.UNKNOWN)}) if name == "kind" else frozenset()
         variables.append(Variable(name, values, words, never))

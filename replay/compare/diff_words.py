@@ -14,7 +14,7 @@ from replay.trace.outcomes import RET_BUG
 from replay.trace.poison import ActionResult, MappingClass, PageKind
 from replay.trace.schema import PgmapType
 
-__all__ = ("POISON_CLASSES", "POISON_WORDS", "WALK_WORDS", "aspect_words", "code", "label", "say")
+__all__ = ("CODE_WORDS", "POISON_CLASSES", "POISON_WORDS", "WALK_WORDS", "aspect_words", "code", "label", "say")
 
 Values = tuple[tuple[int | bool, ...], tuple[str, ...]]
 
@@ -73,7 +73,7 @@ _MAP_WORDS = {
     MappingClass.HUGETLB: "hugetlb file",
 }
 
-# Attribute of ``PoisonState`` to its values and their words.
+# Attribute of ``PoisonState`` to its values and their words; of ``CODE_WORDS`` the codes are added.
 POISON_WORDS: dict[str, Values] = {
     "COUNT": _flag("caller gives a reference", "caller gives no reference"),
     "AR": _flag("poison consumed", "poison not consumed"),
@@ -93,7 +93,6 @@ POISON_WORDS: dict[str, Values] = {
     "pfnsp": _flag("registered pfn space", "no registered pfn space"),
     "pgmap": (_PGMAPS, tuple(_PGMAP_WORDS.get(t, f"{t.name.lower()} pagemap") for t in _PGMAPS)),
     "meta": _flag("pagemap metadata", "no pagemap metadata"),
-    "own_rc": ((-95, 0, -5), ("no owner handler", "owner handled it", "owner failed")),
     "daxlock": _flag("dax entry locks", "no dax entry to lock"),
     "kind": (tuple(PageKind), tuple(_KIND_WORDS[k] for k in PageKind)),
     "hwp": _flag("poisoned already", "not yet poisoned"),
@@ -127,14 +126,18 @@ POISON_WORDS: dict[str, Values] = {
     "rel": _flag("can be released", "cannot be released"),
     "evict": _flag("clean cache to drop", "not clean cache to drop"),
     "iso": _flag("can be isolated", "cannot be isolated"),
-    "mig": ((0, 1, -5), ("migrates", "does not migrate", "migration fails")),
     "refs": ((0, 1, 2), ("no reference", "one reference", "several references")),
     "mapnn": _flag("mapping pointer set", "no mapping pointer"),
 }
+# Attributes that are return codes: values that mean something else, their words, and the words for any code.
+CODE_WORDS: dict[str, tuple[Values, str]] = {
+    "own_rc": (((-95, 0), ("no owner handler", "owner handled it")), "owner fails"),
+    "mig": (((0, 1), ("migrates", "does not migrate")), "migration fails"),
+}
+
 # Numbers that no check tells apart are one value: from any to the one that stands for it.
 POISON_CLASSES: dict[str, Callable[[int], int]] = {
-    "own_rc": lambda code: code if code in {-95, 0} else -5,
-    "mig": lambda code: 0 if code == 0 else 1 if code > 0 else -5,
+    "mig": lambda returned: min(returned, 1),
     "minord": lambda order: min(order, 1),
     **dict.fromkeys(("pins", "rawcnt", "refs"), lambda count: min(count, 2)),
     "pgmap": lambda kind: PgmapType.GENERIC if kind == PgmapType.DEVDAX else kind,
