@@ -17,6 +17,7 @@ __all__ = ("EMPTY", "EVERY", "Diagrams", "Function", "terminal", "value_of")
 
 Function = int
 EMPTY, EVERY = ~0, ~1  # sets of states
+_SMALL = 512  # entries of a table that is put together faster row by row
 
 
 def terminal(value: int) -> Function:
@@ -73,6 +74,8 @@ class Diagrams:
             variables: that it depends on, ascending.
             values: one axis for each of them, of its size.
         """
+        if values.size <= _SMALL:
+            return self._small_table(variables, (~values.astype(np.int64)).reshape(-1).tolist())
         found, where = np.unique(values.reshape(-1), return_inverse=True)
         numbers = ~found.astype(np.int64)
         where = where.reshape(-1)
@@ -86,6 +89,13 @@ class Diagrams:
             rows = numbers[columns[first]].tolist()
             numbers = np.array([self.node(variable, tuple(row)) for row in rows], np.int64)
         return int(numbers[where.reshape(-1)[0]])
+
+    def _small_table(self, variables: Sequence[int], functions: list[Function]) -> Function:
+        for variable in reversed(variables):
+            size = self.sizes[variable]
+            rows = zip(*(functions[n::size] for n in range(size)), strict=True)
+            functions = [self.node(variable, row) for row in rows]
+        return functions[0]
 
     def literal(self, variable: int, values: Iterator[int] | Sequence[int]) -> Function:
         """Return the set of the states in which a variable has one of these values."""

@@ -120,10 +120,7 @@ class PoisonAnswers:
         return Aspect(terminal(self._space.names.number(value)))
 
     def _evaluated(self, key: tuple[object, ...], side: Side, evaluate: Any) -> Aspect:  # noqa: ANN401
-        key = (*key, side.features)
-        if key not in self._known:
-            self._known[key] = Aspect(*self._space.function(evaluate, side.features))
-        return self._known[key]
+        return Aspect(*self._space.function(key, evaluate, side.features))
 
     def _ret(self, a: PoisonAnswer, side: Side) -> Aspect:
         if a.ret is Ret.FIXED:

@@ -44,6 +44,7 @@ class Variable:
         never: values that no state has.
         together: sets of values that have words of their own.
         others: the last value stands for all numbers that are not named.
+        dtype: of the field.
     """
 
     name: str
@@ -52,6 +53,7 @@ class Variable:
     never: frozenset[int] = frozenset()
     together: Mapping[frozenset[int], str] = field(default_factory=dict)
     others: bool = False
+    dtype: np.dtype[Any] | None = None
 
     def number(self, value: Any) -> int:  # noqa: ANN401 - of a trace
         """Return the number of the value that something is."""
@@ -166,6 +168,9 @@ class Space:
         self.names = Names()
         self.checks: list[Check[Any]] = [_UNDECIDED]
         self._check_numbers: dict[int, int] = {}
+        self._arrays = [np.asarray(v.values, v.dtype) for v in self.variables]
+        self._first = {v.name: array[0] for v, array in zip(self.variables, self._arrays, strict=True)}
+        self._known: dict[Hashable, list[tuple[Function, frozenset[str], frozenset[str]]]] = {}
         self._decisions: dict[tuple[int, str], Function] = {}
         self._reads: dict[tuple[int, frozenset[str]], frozenset[str]] = {}
         self._build = build
@@ -209,24 +214,48 @@ class Space:
             sizes = [self.diagrams.sizes[n] for n in support]
             if math.prod(sizes) > _MOST:
                 raise InvariantError(f"a condition reads {len(support)} variables at once, too many for a table")
-            grid = np.indices(sizes, np.int32).reshape(len(sizes), math.prod(sizes))
-            columns = {}
-            for n, variable in enumerate(self.variables):
-                values = np.asarray(variable.values)
-                columns[variable.name] = values[grid[support.index(n)]] if n in support else values[0]
+            count = math.prod(sizes)
+            grid = np.indices(sizes, np.int32).reshape(len(sizes), count)
+            columns = dict(self._first)
+            for n, numbers in zip(support, grid, strict=True):
+                columns[self.variables[n].name] = self._arrays[n][numbers]
             read: set[str] = set()
-            result = np.broadcast_to(np.asarray(evaluate(self._build(columns, watched, read))), (math.prod(sizes),))
+            result = np.broadcast_to(np.asarray(evaluate(self._build(columns, watched, read))), (count,))
             new = {self.number[name] for name in read} - set(support)
             if not new:
                 return support, result.reshape(sizes), frozenset(watched.read)
             support = sorted({*support, *new})
 
-    def function(self, evaluate: Callable[[Any], object], features: frozenset[str]) -> tuple[Function, frozenset[str]]:
-        """Return what ``evaluate`` gives as a function of states with values of ``names``, and the features it asked for."""
-        support, values, read = self.evaluate(evaluate, features)
-        found, where = np.unique(values, return_inverse=True)
-        numbers = np.array([self.names.number(v) for v in found.tolist()], np.int64)
-        return self.diagrams.table(support, numbers[where.reshape(values.shape)]), read
+    def function(
+        self, key: Hashable, evaluate: Callable[[Any], object], features: frozenset[str]
+    ) -> tuple[Function, frozenset[str]]:
+        """Return what ``evaluate`` gives as a function of states with values of ``names``, and the features it asked for.
+
+        Args:
+            key: names what is evaluated.
+            evaluate: from the object of ``build`` to one value for each state.
+            features: of the kernel.
+        """
+
+        def numbered() -> tuple[Function, frozenset[str]]:
+            support, values, asked = self.evaluate(evaluate, features)
+            found, where = np.unique(values, return_inverse=True)
+            numbers = np.array([self.names.number(v) for v in found.tolist()], np.int64)
+            return self.diagrams.table(support, numbers[where.reshape(values.shape)]), asked
+
+        return self._remembered(key, features, numbered)
+
+    def _remembered(
+        self, key: Hashable, features: frozenset[str], compute: Callable[[], tuple[Function, frozenset[str]]]
+    ) -> tuple[Function, frozenset[str]]:
+        """Return what is computed, once for all kernels that do not differ in the features it asks for."""
+        known = self._known.setdefault(key, [])
+        for function, asked, had in known:
+            if features & asked == had:
+                return function, asked
+        function, asked = compute()
+        known.append((function, asked, features & asked))
+        return function, asked
 
     def decisions(self, function: KernelFunction[Any], side: Side) -> Function:
         """Return which check of a function decides, as numbers of ``checks``.
@@ -262,8 +291,12 @@ class Space:
 
     def condition(self, when: Callable[[Any], object], features: frozenset[str]) -> tuple[Function, frozenset[str]]:
         """Return the set of the states in which a condition holds, and the features it asked for."""
-        support, values, read = self.evaluate(when, features)
-        return self.diagrams.table(support, values.astype(np.uint8)), read
+
+        def tabled() -> tuple[Function, frozenset[str]]:
+            support, values, asked = self.evaluate(when, features)
+            return self.diagrams.table(support, values.astype(np.uint8)), asked
+
+        return self._remembered(when, features, tabled)
 
 
 @cache
@@ -340,6 +373,7 @@ def _codes(name: str, codes: AbstractSet[int]) -> Variable:
         (*words, *(f"{fails} with {code(n)}" for n in named), f"{fails} with another code"),
         together={frozenset(range(len(values), len(values) + len(named) + 1)): fails},
         others=True,
+        dtype=DEFAULTS[name].dtype,
     )
 
 
@@ -357,11 +391,10 @@ def poison_space(codes: AbstractSet[int]) -> Space:
             continue
         values, words = POISON_WORDS[name]
         never = frozenset({values.index(PageKind.UNKNOWN)}) if name == "kind" else frozenset()
-        variables.append(Variable(name, values, words, never))
+        variables.append(Variable(name, values, words, never, dtype=DEFAULTS[name].dtype))
     every = frozenset(names)
 
     def build(columns: Columns, features: frozenset[str], read: set[str]) -> object:
-        values: dict[str, object] = {n: np.asarray(columns[n]).astype(DEFAULTS[n].dtype) for n in names}
-        return _watch(PoisonState, {"features": features, **values}, every, read, "")
+        return _watch(PoisonState, {"features": features, **columns}, every, read, "")
 
     return Space(variables, build, _POISON_INVARIANTS, telling=("meta", "pgmap", "kind", "hwp", "online"))
