@@ -11,8 +11,9 @@ from replay.compare.diagrams import EMPTY, Function
 from replay.compare.diff_answers import PlainAnswers, PoisonAnswers
 from replay.compare.diff_functions import Compared, compare_function
 from replay.compare.diff_lookups import LookupSpace
-from replay.compare.diff_sides import AREAS, DEFAULT_AREAS, SUBJECTS, Side, Subject
-from replay.compare.diff_spaces import Space, facts_space, poison_space
+from replay.compare.diff_sides import AREAS, DEFAULT_AREAS, SUBJECTS, SWAPS, Side, Subject
+from replay.compare.diff_spaces import Space
+from replay.compare.diff_states import facts_space, poison_space
 from replay.errors import UnknownNameError, UsageError
 from replay.kernel.poison_state import PoisonState
 from replay.kernel.profiles import Profile
@@ -22,6 +23,8 @@ __all__ = ("DEFAULT_SCOPE", "Difference", "Scope", "Spaces", "diff")
 
 # Functions of which the condition of a check asks others.
 _ASKS = {"pfn_to_online_page": ("pfn_valid",), "kpageflags": ("pfn_to_online_page", "pfn_valid")}
+_ASKING = ("memory_failure", "memory_failure_2009", "soft_offline_page", "unpoison_memory")
+_ASKED = ("pfn_valid", "pfn_to_online_page", "pgmap_pfn_valid")
 
 
 @dataclass(frozen=True)
@@ -112,9 +115,27 @@ class Difference:
     @cached_property
     def silent(self) -> tuple[str, ...]:
         """Features that one kernel has and the other has not, and that make no difference to any decision themselves."""
-        everything = (*self.compared, *self.outside, *self.elsewhere)
-        causes = {f for c in everything for change in c.changes for f in change.cause.features}
-        return tuple(sorted((self.p.features ^ self.q.features) - causes))
+        causes = {f for c in self._everything for change in c.changes for f in change.cause.features}
+        return tuple(sorted((self.p.features ^ self.q.features) - causes - set(self.asked_besides)))
+
+    @cached_property
+    def asked_besides(self) -> tuple[str, ...]:
+        """Features of one kernel that conditions ask for, but that are the reason for no difference themselves."""
+        causes = {f for c in self._everything for change in c.changes for f in change.cause.features}
+        asked = {f for c in self._everything if c.changes for f in c.asked}
+        return tuple(sorted((self.p.features ^ self.q.features) & asked - causes))
+
+    @property
+    def _everything(self) -> tuple[Compared, ...]:
+        return (*self.compared, *self.outside, *self.elsewhere)
+
+    @property
+    def follows(self) -> tuple[str, ...]:
+        """Lookups that differ, and that poison calls ask: their conditions speak of each kernel's own answers."""
+        if not any(c.function in _ASKING for c in self.compared):
+            return ()
+        here = (*self.compared, *self.outside)
+        return tuple(c.function for c in here if c.changes and c.function in _ASKED)
 
     @property
     def assumptions(self) -> tuple[str, ...]:
@@ -177,7 +198,8 @@ def _compare(
             answers = PoisonAnswers(space)
         scope = lookups if subject.state is WalkState else space.possible
         follows = [found[name] for name in _ASKS.get(subject.name, ())]
+        swapped = frozenset(SWAPS) & (sides[0].features ^ sides[1].features) if subject.before else frozenset()
         found[subject.name] = compare_function(
-            space, answers, (sides[0], forms[0]), (sides[1], forms[1]), scope, follows
+            space, answers, (sides[0], forms[0]), (sides[1], forms[1]), scope, follows, swapped
         )
         yield found[subject.name]

@@ -50,9 +50,17 @@ class Causes:
         space: of the states.
         p: one side, and its form of the function.
         q: the other side, and its form.
+        swapped: features for which the two forms are different functions altogether.
     """
 
-    def __init__(self, space: Space, p: tuple[Side, KernelFunction[Any]], q: tuple[Side, KernelFunction[Any]]) -> None:
+    def __init__(
+        self,
+        space: Space,
+        p: tuple[Side, KernelFunction[Any]],
+        q: tuple[Side, KernelFunction[Any]],
+        swapped: frozenset[str] = frozenset(),
+    ) -> None:
+        self._swapped = swapped
         self._space = space
         self._sides = p[0], q[0]
         self._places = tuple({id(check): i for i, check in enumerate(f.checks)} for _, f in (p, q))
@@ -69,6 +77,8 @@ class Causes:
         Of the two the one that comes first matters: it came in, went, or holds in other states. Where the first one went,
         the second one matters too if it is new.
         """
+        if self._swapped:
+            return Blame(Cause(self._swapped), sure=True, came=True)
         came = self._blame(after, 1)
         if self._first(before, after) == 1:
             return came

@@ -52,6 +52,7 @@ class Compared:
         changes: all differences; their states overlap only where several causes change different aspects.
         differing: the states in which something differs.
         only_possible: that nothing differs beyond ``differing`` holds in possible states only; in others something may.
+        asked: features that the conditions ask for in one kernel or the other.
         renamed_pairs: ids of checks that decide in the one kernel and in the other on the same answer.
     """
 
@@ -61,6 +62,7 @@ class Compared:
     changes: tuple[Change, ...]
     differing: Function
     only_possible: bool
+    asked: frozenset[str]
     renamed_pairs: tuple[tuple[str, str], ...]
 
 
@@ -72,12 +74,13 @@ class _Comparison:
         p: tuple[Side, KernelFunction[Any]],
         q: tuple[Side, KernelFunction[Any]],
         follows: Sequence[Compared],
+        swapped: frozenset[str],
     ) -> None:
         self.space, self.diagrams, self.answers = space, space.diagrams, answers
         self.p, self.q = p[0], q[0]
         self.function = q[1].name
         self.decided = tuple(space.decisions(function, side) for side, function in (p, q))
-        self.causes = Causes(space, p, q)
+        self.causes = Causes(space, p, q, swapped)
         self.follows = follows
 
     def changes(self, scope: Function) -> Iterator[Change]:
@@ -200,6 +203,7 @@ def compare_function(
     q: tuple[Side, KernelFunction[Any]],
     scope: Function,
     follows: Sequence[Compared] = (),
+    swapped: frozenset[str] = frozenset(),
 ) -> Compared:
     """Compare two forms of a function in all states of a set.
 
@@ -210,8 +214,9 @@ def compare_function(
         q: the other kernel and its form.
         scope: states to compare in.
         follows: functions that this one asks, compared in the same states.
+        swapped: features for which the two forms are different functions altogether.
     """
-    comparison = _Comparison(space, answers, p, q, follows)
+    comparison = _Comparison(space, answers, p, q, follows, swapped)
     changes = tuple(comparison.changes(scope))
     differing = EMPTY
     for change in changes:
@@ -224,5 +229,8 @@ def compare_function(
         changes=changes,
         differing=differing,
         only_possible=comparison.differs_in(impossible),
+        asked=frozenset(
+            f for side, form in (p, q) for _, c in form.active(side.features) for f in space.asked(c, side)
+        ),
         renamed_pairs=tuple(comparison.renamed(scope, differing)),
     )

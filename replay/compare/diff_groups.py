@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 from replay.compare.diagrams import EMPTY, EVERY, Function
 from replay.compare.diff_causes import Cause
 from replay.compare.diff_cover import Cover, cover
 from replay.compare.diff_functions import Change, Compared
 from replay.compare.diff_spaces import Space
-from replay.compare.diff_words import aspect_words, label, say
+from replay.compare.diff_words import aspect_words, label, parts, say
 from replay.kernel.features import FEATURES
+from replay.kernel.poison_calls import PoisonAnswer
 
 _ORDER = {name: i for i, name in enumerate(FEATURES)}
 
@@ -113,18 +114,27 @@ def _words(change: Change) -> tuple[str, str]:
         return "", ""  # the same checks decide, or which ones does not matter
     if "answer" in change.old:
         return str(change.old["answer"]), str(change.new["answer"])
-    return label(change.before.answer), label(change.after.answer)
+    return label(cast(PoisonAnswer, change.before.answer)), label(cast(PoisonAnswer, change.after.answer))
+
+
+def _unsaid(change: Change) -> list[str]:
+    """Return the aspects that differ, but not in the words of the answers."""
+    if "answer" in change.old:
+        return []
+    if change.pivot is None:
+        return list(change.old)
+    before, after = (parts(cast(PoisonAnswer, check.answer)) for check in (change.before, change.after))
+    return [name for name in change.old if before.get(name) == after.get(name)]
 
 
 def _step(space: Space, changes: Sequence[Change]) -> Step:
     old, new = _words(changes[0])
     also: dict[str, tuple[dict[str, None], dict[str, None]]] = {}
     for change in changes:
-        for name in change.old:
-            if name not in {"answer", "ret", "action", "result"} or not old:
-                values = also.setdefault(name, ({}, {}))
-                values[0][say(name, change.old[name])] = None
-                values[1][say(name, change.new[name])] = None
+        for name in _unsaid(change):
+            values = also.setdefault(name, ({}, {}))
+            values[0][say(name, change.old[name])] = None
+            values[1][say(name, change.new[name])] = None
     return Step(
         old,
         new,

@@ -45,16 +45,18 @@ from replay.kernel.soft_offline import SOFT_OFFLINE_PAGE
 from replay.kernel.unpoison import UNPOISON_MEMORY
 from replay.kernel.walk import LOOKUP_FUNCTIONS, WalkState
 
-__all__ = ("AREAS", "DEFAULT_AREAS", "SUBJECTS", "Side", "Subject")
+__all__ = ("AREAS", "DEFAULT_AREAS", "SUBJECTS", "SWAPS", "Side", "Subject")
 
+SWAPS = frozenset({"poison-2009"})  # with it functions are others altogether, or not there
 DEFAULT_AREAS = ("lookups", "errors")
 AREAS = {
-    "lookups": "what a pfn is: valid, online, of a pagemap, data",
-    "errors": "memory_failure, soft offline, unpoison",
-    "signals": "who is signalled, and what touching poison does",
-    "hotplug": "adding, removing, onlining, mapping",
-    "devices": "dax, kmem, namespaces, memory block size",
+    "lookups": "lookups of pfns",
+    "errors": "poison calls",
+    "signals": "signals",
+    "hotplug": "hotplug and mapping",
+    "devices": "dax, namespaces and block size",
 }
+"""Rooms of functions, and what to call them."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +82,7 @@ class Subject:
         area: of ``AREAS``.
         function: the built-in form.
         state: class of the states that it decides on.
-        before: form of kernels with the feature poison-2009, if it is another one.
+        before: form of kernels with a feature of ``SWAPS``, if it is another one.
     """
 
     area: str
@@ -95,7 +97,7 @@ class Subject:
 
     def form(self, side: Side) -> KernelFunction[Any] | None:
         """Return a kernel's form of the function, None where nothing is known of it."""
-        if "poison-2009" not in side.features:
+        if SWAPS.isdisjoint(side.features):
             return side.rules.function(self.function)
         return None if self.before is None else side.rules.function(self.before)
 

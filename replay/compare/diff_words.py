@@ -6,7 +6,6 @@ import errno
 from collections.abc import Callable
 from typing import Any
 
-from replay.kernel.decision import Answer
 from replay.kernel.poison_calls import Kills, PageEffect, PoisonAnswer, Ret, Row
 from replay.kernel.poison_state import HugeState
 from replay.kernel.poison_types import ActionType
@@ -14,7 +13,17 @@ from replay.trace.outcomes import RET_BUG
 from replay.trace.poison import ActionResult, MappingClass, PageKind
 from replay.trace.schema import PgmapType
 
-__all__ = ("CODE_WORDS", "POISON_CLASSES", "POISON_WORDS", "WALK_WORDS", "aspect_words", "code", "label", "say")
+__all__ = (
+    "CODE_WORDS",
+    "POISON_CLASSES",
+    "POISON_WORDS",
+    "WALK_WORDS",
+    "aspect_words",
+    "code",
+    "label",
+    "parts",
+    "say",
+)
 
 Values = tuple[tuple[int | bool, ...], tuple[str, ...]]
 
@@ -215,12 +224,15 @@ def code(value: int) -> str:
     return f"-{errno.errorcode[-value]}" if -value in errno.errorcode else str(value)
 
 
-def label(answer: Answer) -> str:
-    """Return an answer in a few words: the return code, and what is reported."""
-    if not isinstance(answer, PoisonAnswer):
-        return answer.name
+def parts(answer: PoisonAnswer) -> dict[str, str]:
+    """Return the aspects of an answer that ``label`` says, in its words: what is looked up in the state goes unsaid."""
     ret = {Ret.OWNER: "the owner's code", Ret.MIGRATION: "the migration's code"}.get(answer.ret, answer.name)
-    if answer.result is None:
-        return f"{ret}, no report"
-    kind = "LRU page" if answer.row is not Row.NONE or answer.action is None else answer.action.display
-    return f"{ret}, {kind}: {answer.result.name.capitalize()}"
+    kind = "" if answer.action is None else answer.action.display
+    result = "" if answer.result is None else answer.result.name.capitalize()
+    return {"ret": ret, "action": kind if answer.row is Row.NONE else "LRU page", "result": result}
+
+
+def label(answer: PoisonAnswer) -> str:
+    """Return an answer in a few words: the return code, and what is reported."""
+    said = parts(answer)
+    return f"{said['ret']}, " + (f"{said['action']}: {said['result']}" if said["result"] else "no report")

@@ -33,12 +33,12 @@ def print_difference(out: Console, found: Difference, counts: Counts | None = No
     numbered = list(enumerate(groups(found.compared)))
     causes = [(cause, list(rows)) for cause, rows in groupby(numbered, key=lambda row: row[1].cause)]
     if found.equivalent:
-        out.print(f"[bold]{escape(p)}[/bold] and [bold]{escape(q)}[/bold] are [green]equivalent[/green], "
-                  f"which is proven: {_scope(found)}", soft_wrap=True)  # fmt: skip
+        out.print(f"[bold]{escape(p)}[/bold] and [bold]{escape(q)}[/bold] are [green]equivalent[/green] "
+                  f"({_scope(found)}), which is proven", soft_wrap=True)  # fmt: skip
         _print_proof(out, found)
     else:
         what = f"{len(causes)} behaviour change" + ("" if len(causes) == 1 else "s")
-        out.print(f"[bold]{escape(p)} -> {escape(q)}[/bold]: {what}: {_scope(found)}", soft_wrap=True)
+        out.print(f"[bold]{escape(p)} -> {escape(q)}[/bold]: {what} ({_scope(found)})", soft_wrap=True)
     for number, (cause, rows) in enumerate(causes, 1):
         out.print()
         _print_cause(out, number, cause, found)
@@ -55,8 +55,8 @@ def print_difference(out: Console, found: Difference, counts: Counts | None = No
 def _scope(found: Difference) -> str:
     """Return in words what was compared."""
     scope = found.scope
-    what = ", ".join(scope.functions) if scope.functions else "; ".join(AREAS[area] for area in scope.areas)
-    return f"{what} ({scope.arch or 'all configurations'})"
+    what = "everything" if len(scope.areas) == len(AREAS) else " and ".join(AREAS[area] for area in scope.areas)
+    return f"{', '.join(scope.functions) or what}, {scope.arch or 'all configurations'}"
 
 
 def _print_proof(out: Console, found: Difference) -> None:
@@ -164,9 +164,16 @@ def _print_rest(out: Console, found: Difference) -> None:
         out.print("Not asked for, but different as well (--all and --all-configs show it):")
         for line in lines:
             out.print(f"  {escape(line)}", soft_wrap=True)
-    if found.silent:
-        out.print("Of one kernel only, without a change to any decision (it may change what follows from one):")
-        for name in found.silent:
+    if found.follows:
+        out.print(f"Poison calls ask {', '.join(found.follows)}: what their conditions call an online page, valid or "
+                  "metadata is what each kernel itself answers.", soft_wrap=True)  # fmt: skip
+    for names, text in (
+        (found.asked_besides, "Of one kernel only, and asked for by conditions above:"),
+        (found.silent, "Of one kernel only, and no matter to any decision (but perhaps to what follows from one):"),
+    ):
+        if names:
+            out.print(text)
+        for name in names:
             out.print(f"  {name}: {escape(FEATURES[name].summary)}", soft_wrap=True)
     for name in found.missing:
         out.print(f"[yellow]{name} is not known of both kernels, and was not compared[/yellow]")
@@ -246,6 +253,8 @@ def difference_facts(found: Difference, counts: Counts | None = None) -> dict[st
         "other_configurations": [
             {"functions": list(f), "causes": causes} for f, causes in _by_causes(found.elsewhere).items()
         ],
+        "poison_calls_follow": list(found.follows),
+        "asked_besides": list(found.asked_besides),
         "without_decision": list(found.silent),
         "impossible": list(_assumed(found)),
         "assumptions": list(found.assumptions),
