@@ -48,7 +48,7 @@ def command(
 
       replay diff v5.11 v5.12 --trace traces/recorded/6.1.192-s2a-pmem-collision.arrow
     """
-    if area and (everything or function):
+    if bool(area) + everything + bool(function) > 1:
         raise UsageError("--area, --all and --function each say what to compare; give one of them")
     if arch is not None and all_configs:
         raise UsageError("--arch and --all-configs exclude each other")

@@ -23,7 +23,7 @@ __all__ = ("DEFAULT_SCOPE", "Difference", "Scope", "Spaces", "diff")
 
 # Functions of which the condition of a check asks others.
 _ASKS = {"pfn_to_online_page": ("pfn_valid",), "kpageflags": ("pfn_to_online_page", "pfn_valid")}
-_ASKING = ("memory_failure", "memory_failure_2009", "soft_offline_page", "unpoison_memory")
+_ASKING = ("memory_failure", "soft_offline_page", "unpoison_memory")
 _ASKED = ("pfn_valid", "pfn_to_online_page", "pgmap_pfn_valid")
 
 
@@ -200,6 +200,6 @@ def _compare(
         follows = [found[name] for name in _ASKS.get(subject.name, ())]
         swapped = frozenset(SWAPS) & (sides[0].features ^ sides[1].features) if subject.before else frozenset()
         found[subject.name] = compare_function(
-            space, answers, (sides[0], forms[0]), (sides[1], forms[1]), scope, follows, swapped
+            subject.name, space, answers, (sides[0], forms[0]), (sides[1], forms[1]), scope, follows, swapped
         )
         yield found[subject.name]

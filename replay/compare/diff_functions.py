@@ -75,10 +75,11 @@ class _Comparison:
         q: tuple[Side, KernelFunction[Any]],
         follows: Sequence[Compared],
         swapped: frozenset[str],
+        function: str,
     ) -> None:
         self.space, self.diagrams, self.answers = space, space.diagrams, answers
         self.p, self.q = p[0], q[0]
-        self.function = q[1].name
+        self.function = function
         self.decided = tuple(space.decisions(function, side) for side, function in (p, q))
         self.causes = Causes(space, p, q, swapped)
         self.follows = follows
@@ -197,6 +198,7 @@ class _Comparison:
 
 
 def compare_function(
+    function: str,
     space: Space,
     answers: Answers,
     p: tuple[Side, KernelFunction[Any]],
@@ -208,6 +210,7 @@ def compare_function(
     """Compare two forms of a function in all states of a set.
 
     Args:
+        function: the kernel's name.
         space: of the states.
         answers: what is seen of a check's answer.
         p: one kernel and its form.
@@ -216,14 +219,14 @@ def compare_function(
         follows: functions that this one asks, compared in the same states.
         swapped: features for which the two forms are different functions altogether.
     """
-    comparison = _Comparison(space, answers, p, q, follows, swapped)
+    comparison = _Comparison(space, answers, p, q, follows, swapped, function)
     changes = tuple(comparison.changes(scope))
     differing = EMPTY
     for change in changes:
         differing = space.diagrams.either(differing, change.states)
     impossible = space.diagrams.without(EVERY, space.possible)
     return Compared(
-        function=q[1].name,
+        function=function,
         space=space,
         scope=scope,
         changes=changes,

@@ -81,7 +81,7 @@ def _print_cause(out: Console, number: int, cause: Cause, found: Difference) -> 
         out.print(f"   {escape(f.summary)}", soft_wrap=True)
         lead = " + "
     for name in sorted(cause.checks):
-        out.print(f"{lead}[bold]{escape(name)}[/bold] [dim](candidate)[/dim]", soft_wrap=True)
+        out.print(f"{lead}[bold]{escape(name)}[/bold] [dim](this kernel only)[/dim]", soft_wrap=True)
         lead = " + "
     if not cause.features and not cause.checks:
         out.print(f"{lead}[bold]a candidate's condition[/bold] that asks another function", soft_wrap=True)
@@ -103,6 +103,8 @@ def _print_group(out: Console, group: Group, *, verbose: bool) -> None:
         for line in _short(group.steps):
             out.print(f"       {escape(line)}", soft_wrap=True)
         return
+    if group.cause.checks and group.why:
+        out.print(f"       [dim]{escape(group.why)}[/dim]", soft_wrap=True)
     common = {step.also for step in group.steps}
     for step in group.steps:
         out.print(f"       {escape(_step(step, verbose=verbose, also=len(common) > 1))}", soft_wrap=True)
