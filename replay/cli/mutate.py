@@ -15,7 +15,9 @@ def command(
     ),
     function: list[str] = typer.Option([], "--function", "-f", help="Only this kernel function; again for more."),
     survivors: bool = typer.Option(False, "--survivors", help="List the mutants that no trace notices."),
-    fail_under: float = typer.Option(0.0, help="Exit with 1 if a function's score is lower, in percent.", min=0, max=100),
+    fail_under: float = typer.Option(
+        0.0, help="Exit with 1 if a function's score is lower, in percent.", min=0, max=100
+    ),
     workers: str = typer.Option("1", "--workers", "-w", help="Processes on this machine; auto: one per core."),
     json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
 ) -> None:

@@ -79,7 +79,11 @@ def score_functions(
 def _score(met: Met, name: str) -> FunctionScore:
     function = met.function(name)
     states = met.states.get(name)
-    groups = [(group, count, _seen(name, function, group, count, met)) for group, count in states.groups(met.kernel)] if states else []
+    groups = (
+        [(group, count, _seen(name, function, group, count, met)) for group, count in states.groups(met.kernel)]
+        if states
+        else []
+    )
     noticed: list[Mutant] = []
     equivalent: list[Mutant] = []
     survived: list[Mutant] = []

@@ -32,6 +32,11 @@ __all__ = (
     "Ret",
     "Row",
     "Verdicts",
+    "counter_change",
+    "counts_as_event",
+    "goes_unmapped",
+    "lru_row",
+    "lru_row_2009",
     "madvise_flags",
     "verdicts",
 )
@@ -260,18 +265,17 @@ def _verdicts(
         check = function.tabulate(states, count, states.features).check
     action, result, poison = columns.action[check], columns.result[check], columns.poison[check]
     row = columns.row[check]
-    for kind, types in ((Row.LRU, _row(states)), (Row.LRU_2009, _row_2009(states))):
+    for kind, types in ((Row.LRU, lru_row(states)), (Row.LRU_2009, lru_row_2009(states))):
         np.copyto(action, types, where=row == kind)
-    event = _event(action, states)
-    skipped = states.ksm & (not states.has("ksm-poison"))
-    unmapped = columns.unmaps[check] & states.mapped & ~states.ufail & ~skipped
+    event = counts_as_event(action, states)
+    unmapped = columns.unmaps[check] & goes_unmapped(states)
     return Verdicts(
         check=check,
         ret=_ret(columns.ret[check], columns.value[check], states, count, accessor),
         action=action,
         result=result,
         poison=poison,
-        counted=_counted(columns.counts[check], event, action, poison, states),
+        counted=counter_change(columns.counts[check], event, action, poison, states),
         effect=columns.effect[check],
         kills=columns.kills[check],
         unmapped=unmapped,
@@ -292,7 +296,13 @@ def _ret(
     return ret
 
 
-def _event(action: Codes, states: PoisonState) -> Bools:
+def goes_unmapped(states: PoisonState) -> Bools:
+    """Return where the user-mapping step, if it is made, leaves the page without mappings."""
+    skipped = states.ksm & (not states.has("ksm-poison"))
+    return np.asarray(states.mapped & ~states.ufail & ~skipped)
+
+
+def counts_as_event(action: Codes, states: PoisonState) -> Bools:
     """Return which calls report an event that is counted (8.7); before poison-counted-at-event none is."""
     if not states.has("poison-counted-at-event"):
         return np.zeros(action.shape, np.bool_)
@@ -302,7 +312,7 @@ def _event(action: Codes, states: PoisonState) -> Bools:
     return event
 
 
-def _counted(
+def counter_change(
     counts: Codes, event: Bools, action: Codes, poison: NDArray[np.int8], states: PoisonState
 ) -> NDArray[np.int64]:
     """Return the change of the global counter (8.7): events count where they do, else the setting of the flag."""
@@ -326,13 +336,13 @@ def _by_dirt(states: PoisonState, dirty: ActionType, clean: ActionType) -> Codes
     return np.where(states.dirty2, np.uint8(dirty), np.uint8(clean))
 
 
-def _row(states: PoisonState) -> Codes:
+def lru_row(states: PoisonState) -> Codes:
     """Return the LRU rows of the state table (1.6)."""
     lru, unev, mlocked = _lru_rows(states)
     return np.where(states.mlk, mlocked, np.where(states.unev, unev, lru))
 
 
-def _row_2009(states: PoisonState) -> Codes:
+def lru_row_2009(states: PoisonState) -> Codes:
     """Return the rows of v2.6.32 (8.6)."""
     lru, unev, mlocked = _lru_rows(states)
     return np.where(states.unev, unev, np.where(states.mlk, mlocked, lru))

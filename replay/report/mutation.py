@@ -56,7 +56,9 @@ def print_scores(out: Console, profile: str, scores: Sequence[FunctionScore], *,
     for s in scores:
         counts = len(s.noticed), len(s.equivalent), len(s.survived)
         style = "" if not s.survived else "yellow" if s.noticed else "red"
-        table.add_row(s.name, f"{s.states:,}", f"{sum(counts):,}", *(f"{n:,}" for n in counts), f"{s.score:.1%}", style=style)
+        table.add_row(
+            s.name, f"{s.states:,}", f"{sum(counts):,}", *(f"{n:,}" for n in counts), f"{s.score:.1%}", style=style
+        )
     out.print(table)
     out.print(f"{profile}: {total(scores):.2%} of the mutants that are not equivalent are noticed", highlight=False)
     if not survivors:

@@ -21,7 +21,10 @@ WALK = RECORDED / "6.1.192-s1-walk-boot.arrow"
 LEAVES = (
     ("run",),
     ("compare",),
+    ("diff",),
     ("explain",),
+    ("coverage",),
+    ("mutate",),
     ("info",),
     ("validate",),
     ("profiles",),
