@@ -24,6 +24,7 @@ from replay.cli import (
     mutate,
     profiles,
     run,
+    shrink,
     validate,
 )
 from replay.cli.common import add_command, emit_json
@@ -64,6 +65,7 @@ add_command(app, "diff", diff.command)
 add_command(app, "explain", explain.command)
 add_command(app, "coverage", coverage.command)
 add_command(app, "mutate", mutate.command)
+add_command(app, "shrink", shrink.command)
 add_command(app, "info", info.command)
 add_command(app, "validate", validate.command)
 add_command(app, "profiles", profiles.command)

@@ -25,6 +25,7 @@ LEAVES = (
     ("explain",),
     ("coverage",),
     ("mutate",),
+    ("shrink",),
     ("info",),
     ("validate",),
     ("profiles",),
