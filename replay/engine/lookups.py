@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from replay.engine.acceleration import Acceleration
 from replay.engine.gather import CHUNK, Scratch, SingleLookup
+from replay.engine.observer import Observer
 from replay.engine.past import Past
 from replay.engine.resolve import StateIndex
 from replay.engine.rows import Lookups, Outcomes, Parts, Recorded
@@ -39,6 +40,7 @@ _WRONG = _FALSE_ONLINE | _FALSE_OFFLINE
 _TRUTHS = {"truth_pages": _IS_TRUTH, "false_online": _FALSE_ONLINE, "false_offline": _FALSE_OFFLINE}
 _NONE = np.zeros(256, np.bool_)
 _CHECK = (_BYTES & CHECK_MASK).astype(np.uint8)
+_VERDICT = _CHECK | (_WRONG.astype(np.uint8) << 4)
 _WORTH_A_THREAD = 1 << 17  # rows
 _RUNS = 1 << 14  # runs counted together: their columns fit the second level cache
 
@@ -76,6 +78,7 @@ class LookupEngine:
     Attributes:
         online: the function is pfn_to_online_page, whose answers have a truth and a slow path.
         asks: the function looks up pagemaps.
+        observer: is told the state codes that lookups meet, None to tell nobody.
         parts: is told the parts of runs within which several checks decide, None to tell nobody.
     """
 
@@ -97,6 +100,7 @@ class LookupEngine:
         self.asks = self.online or table.function.name == GET_DEV_PAGEMAP.name
         self._threads = threads
         self._acceleration = acceleration or Acceleration(wanted=False)
+        self.observer: Observer | None = None
         self.parts: Callable[[Parts], None] | None = None
         self._watched = _WRONG if self.online else _NONE
         self._scratch = Scratch()
@@ -177,6 +181,8 @@ class LookupEngine:
     ) -> None:
         """Decide rows, one by one if something was recorded about them or is to be kept, else only count them."""
         counts = np.zeros(256, np.int64)
+        if self.observer is not None:
+            self.observer.lookups(self.function.name, self._codes_of(lookups, past))
         if by_row:
             step = CHUNK if lookups.runs is None else min(self.counter.step(lookups.runs), CHUNK)
             for start in range(0, len(lookups), step):
@@ -242,8 +248,8 @@ class LookupEngine:
         yes = decided.pages(_IS_YES)
         verdicts = _Verdicts(lookups.row_numbers(), lookups.pfn, total, yes, check)
         columns = {"match": self._compare(verdicts, lookups.ret, self.function.name, yes, first_row)}
-        if self.parts is not None and several.any():
-            self.parts(self._parts_of(lookups.part(np.flatnonzero(several))))
+        if self.parts is not None and lookups.runs is not None and (varied := decided.several(_VERDICT)[1]).any():
+            self.parts(self._parts_of(lookups.part(np.flatnonzero(varied))))
         if outcomes is not None:
             columns["pages"] = yes
             columns["check"] = np.where(several, CHECK_SEVERAL, self.base + check.astype(np.int64))
@@ -264,6 +270,24 @@ class LookupEngine:
             for name, values in columns.items():
                 outcomes[name][lookups.rows] = values
         return counts
+
+    def _codes_of(self, lookups: Lookups, past: Past | None) -> NDArray[np.uint16]:
+        """Return the state codes that lookups meet."""
+        if past is not None:
+            return np.unique(past.codes(lookups.pfn, lookups.row_numbers()))
+        if lookups.runs is None:
+            return np.unique(self.index.codes[self.index.segment_of(lookups.pfn)])
+        runs = lookups.runs
+        met = np.zeros(self.index.starts.size + 1, np.int64)
+        straight = runs.stride == 1
+        np.add.at(met, self.index.segment_of(runs.first[straight]), 1)
+        np.add.at(met, self.index.segment_of(runs.last[straight]) + 1, -1)
+        met = np.cumsum(met)[:-1]
+        strided = runs.part(np.flatnonzero(~straight))
+        step = self.counter.step(strided) or 1
+        for start in range(0, len(strided), step):
+            met[self.counter.pairs(strided.part(slice(start, start + step)))[1]] = 1
+        return np.unique(self.index.codes[met > 0])
 
     def _parts_of(self, lookups: Lookups) -> Parts:
         """Return which checks decide the parts of runs."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.engine.observer import Observer
 from replay.engine.poison import PoisonEngine
 from replay.engine.poison_call import Decided, Surroundings
 from replay.engine.poison_columns import RowCells
@@ -73,6 +74,10 @@ class PoisonRows:
         self._log = log
         self._cells: RowCells | None = None
         self._going: dict[int, Call] = {}
+
+    def observe(self, observer: Observer | None) -> None:
+        """Let somebody be told of every call."""
+        self._report.observer = observer
 
     def take_rows(self, batch: ColumnSource, start: int, end: int, outcomes: Outcomes | None) -> None:
         """Take those of some rows that are about poison.

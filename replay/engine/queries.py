@@ -20,15 +20,14 @@ from replay.trace.schema import EventKind, SectionFlags
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
 
-__all__ = ("dump_matches", "metadata_counts", "metadata_pieces", "resource_query")
+__all__ = ("dump_matches", "metadata_counts", "metadata_facts", "metadata_met", "metadata_pieces", "resource_query")
 
 
-def metadata_pieces(machine: Machine, kernel: Kernel, pgmap: int) -> tuple[U64, U8]:
-    """Return what pgmap_pfn_valid decides by, as a piecewise constant function of the pfn: borders, and check indices.
+def metadata_facts(machine: Machine, pgmap: int) -> tuple[U64, MetadataFacts]:
+    """Return where pfns lie in a pagemap, as a piecewise constant function of the pfn: borders, and facts.
 
     Args:
         machine: holds the pagemap; one that was never heard of has no ranges.
-        kernel: whose rules apply.
         pgmap: pagemap id.
     """
     found = machine.pagemaps.by_id.get(pgmap)
@@ -41,9 +40,21 @@ def metadata_pieces(machine: Machine, kernel: Kernel, pgmap: int) -> tuple[U64, 
     borders = sorted(edges)
     inside = np.array([edges[p][0] for p in borders])
     data_here = np.array([edges[p][1] for p in borders])
+    return np.array(borders, np.uint64), MetadataFacts(inside, data_here)
+
+
+def metadata_pieces(machine: Machine, kernel: Kernel, pgmap: int) -> tuple[U64, U8]:
+    """Return what pgmap_pfn_valid decides by, as a piecewise constant function of the pfn: borders, and check indices."""
+    borders, facts = metadata_facts(machine, pgmap)
     function = kernel.function(PGMAP_PFN_VALID)
-    decided = function.tabulate(MetadataFacts(inside, data_here), len(borders), kernel.features)
-    return np.array(borders, np.uint64), decided.check
+    return borders, function.tabulate(facts, borders.size, kernel.features).check
+
+
+def metadata_met(machine: Machine, pgmap: int, runs: Runs) -> set[tuple[bool, bool]]:
+    """Return which facts (inside, data) the pfns of a single run meet."""
+    borders, facts = metadata_facts(machine, pgmap)
+    _, segment, _ = RunCounter(borders, np.zeros(borders.size, np.uint8)).pairs(runs)
+    return set(zip(facts.inside[segment].tolist(), facts.data[segment].tolist(), strict=True))
 
 
 def metadata_counts(pieces: tuple[U64, U8], runs: Runs) -> list[tuple[int, int]]:

@@ -14,10 +14,11 @@ from replay.engine.acceleration import Acceleration
 from replay.engine.answers import answered
 from replay.engine.dense import Stretch, dense_stretches, is_single
 from replay.engine.lookups import LookupEngine
+from replay.engine.observer import Observer
 from replay.engine.past import Past
 from replay.engine.poison_call import Decided
 from replay.engine.poison_rows import IS_POISON, PoisonRows
-from replay.engine.queries import dump_matches, metadata_counts, metadata_pieces, resource_query
+from replay.engine.queries import dump_matches, metadata_counts, metadata_met, metadata_pieces, resource_query
 from replay.engine.resolve import StateIndex
 from replay.engine.rows import Lookups, Outcomes, Parts, blank_outcomes, cell_of, kinds_in
 from replay.engine.tabulate import tabulate
@@ -85,6 +86,7 @@ class Replayer:
         open_loop: tasks do not die of signals; mappings change by the trace only.
         log: is told every poison call, in the order of the rows.
         parts: is told the parts of runs within which several checks decide; only with ``keep``.
+        observer: is told which states were met.
         where: name of the trace, for errors.
 
     Raises:
@@ -104,6 +106,7 @@ class Replayer:
         open_loop: bool = False,
         log: Callable[[Decided], None] | None = None,
         parts: Callable[[Parts], None] | None = None,
+        observer: Observer | None = None,
         where: str = "trace",
     ) -> None:
         refuse_mismatch(description, profile, where)
@@ -111,6 +114,7 @@ class Replayer:
         self.machine = boot(description, profile.features, profile.rules)
         self._numbers = Numbering.of(profile.rules)
         self.tally = Tally()
+        self.strings = strings
         self._index = StateIndex(self.machine, section_limit=self.kernel.has("kpageflags-section-limit"))
         self._tables = {f.name: tabulate(f, self.kernel) for f in LOOKUP_FUNCTIONS}
         self._threads, self._acceleration = Threads(threads), Acceleration(compiled)
@@ -119,11 +123,12 @@ class Replayer:
         self._poison = PoisonRows(
             self.machine, self.kernel, description, self._index, self._tables, self.tally, open_loop=open_loop, log=log
         )
+        self._poison.observe(observer)
         self._toggles = Toggles(self.machine, self._transitions)
         toggling = {CALLS[kind].function.name for kind in TOGGLES}
         self._watched_toggles = any(function in toggling for function, _ in profile.rules.hooks)
         self._watches: list[Watch] = []
-        self._keep, self._parts = keep, parts
+        self._keep, self._parts, self._observer = keep, parts, observer
         self._kept: list[Outcomes] = []
 
     def feed(self, batch: Batch) -> None:
@@ -161,6 +166,18 @@ class Replayer:
         self._threads.close()
         return self.tally
 
+    @property
+    def index(self) -> StateIndex:
+        """State codes of every pfn at this moment."""
+        self._index.refresh()
+        return self._index
+
+    def take_outcomes(self) -> Outcomes:
+        """Return the outcome columns of the batch that was fed last, its open windows not closed; only with ``keep``."""
+        last = self._kept[-1]
+        self._kept = []
+        return last
+
     def finished(self) -> Iterator[Outcomes]:
         """Yield the outcome columns of the batches that no later row can change any more, in order."""
         if not self._watches:
@@ -180,7 +197,7 @@ class Replayer:
                 self._threads,
                 self._acceleration,
             )
-            engine.parts = self._parts
+            engine.parts, engine.observer = self._parts, self._observer
         return engine.sync()
 
     def _sparse(
@@ -295,6 +312,8 @@ class Replayer:
         lookups = Lookups.of(batch, np.array([row]))
         pieces = metadata_pieces(self.machine, self.kernel, cell("pgmap") or 0)
         decided = metadata_counts(pieces, lookups.as_runs())
+        if self._observer is not None:
+            self._observer.metadata(metadata_met(self.machine, cell("pgmap") or 0, lookups.as_runs()))
         if self._parts is not None and len(decided) > 1:
             self._parts(Parts(np.full(pieces[0].size, row), *pieces, np.zeros(pieces[0].size, np.bool_)))
         total = sum(n for _, n in decided)

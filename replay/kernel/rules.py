@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
-from types import MappingProxyType
 from typing import Any, Protocol, TypeAlias, TypeVar
 
 from replay.kernel.decision import Bools, KernelFunction
@@ -113,9 +112,9 @@ class Rules:
         digest: of the candidate's source, "" without one.
     """
 
-    functions: Mapping[str, KernelFunction[Any]] = field(default_factory=lambda: MappingProxyType({}))
+    functions: Mapping[str, KernelFunction[Any]] = field(default_factory=dict)
     marks: tuple[Mark, ...] = ()
-    hooks: Mapping[tuple[str, str], tuple[Hook, ...]] = field(default_factory=lambda: MappingProxyType({}))
+    hooks: Mapping[tuple[str, str], tuple[Hook, ...]] = field(default_factory=dict)
     digest: str = ""
 
     def function(self, built_in: F) -> F:
