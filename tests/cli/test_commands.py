@@ -26,6 +26,7 @@ LEAVES = (
     ("coverage",),
     ("mutate",),
     ("shrink",),
+    ("what-if",),
     ("info",),
     ("validate",),
     ("profiles",),
