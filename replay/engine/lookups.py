@@ -40,6 +40,7 @@ _TRUTHS = {"truth_pages": _IS_TRUTH, "false_online": _FALSE_ONLINE, "false_offli
 _NONE = np.zeros(256, np.bool_)
 _CHECK = (_BYTES & CHECK_MASK).astype(np.uint8)
 _WORTH_A_THREAD = 1 << 17  # rows
+_PAST_GAIN = 8  # how many times as much compiled loops save where section flags change from row to row
 _RUNS = 1 << 14  # runs counted together: their columns fit the second level cache
 
 
@@ -177,7 +178,7 @@ class LookupEngine:
             step = CHUNK if lookups.runs is None else min(self.counter.step(lookups.runs), CHUNK)
             for start in range(0, len(lookups), step):
                 counts += self._replay_part(lookups.part(slice(start, start + step)), first_row, outcomes, past)
-        elif (loops := self._acceleration.loops(len(lookups))) is not None and lookups.straight:
+        elif (loops := self._loops(lookups, past)) is not None and lookups.straight:
             counts += self._count_compiled(loops, lookups, past)
         elif past is not None:
             for start in range(0, len(lookups), CHUNK):
@@ -191,6 +192,9 @@ class LookupEngine:
                 placed = self.counter.place(lookups.runs.part(slice(start, start + step)))
                 counts += self._count_decided(_Runs(self.counter, placed))
         self._count(counts)
+
+    def _loops(self, lookups: Lookups, past: Past | None) -> ModuleType | None:
+        return self._acceleration.loops(len(lookups) * (1 if past is None else _PAST_GAIN))
 
     def _count_compiled(self, loops: ModuleType, lookups: Lookups, past: Past | None) -> I64:
         """The fastest way, where numba is there."""
