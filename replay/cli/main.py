@@ -81,6 +81,8 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal of few characters is no reason to fail
+    # numpy would start a thread per core for linear algebra, which nothing here does: up to a tenth of a small replay.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     code = _run(arguments)
     try:
         sys.stdout.flush()
