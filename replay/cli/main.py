@@ -13,7 +13,7 @@ import traceback
 import typer
 
 from replay import __version__
-from replay.cli import features, import_, info, profiles, run, validate
+from replay.cli import features, import_, info, native, profiles, run, validate
 from replay.cli.common import add_command, emit_json
 from replay.errors import InputError, ReplayError
 
@@ -47,6 +47,7 @@ def _main(
 
 
 add_command(app, "run", run.command)
+add_command(app, "native", native.command)
 add_command(app, "info", info.command)
 add_command(app, "validate", validate.command)
 add_command(app, "profiles", profiles.command)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from replay.engine.runs import RunCounter, Runs
 from replay.engine.transitions import Cell
@@ -16,7 +17,7 @@ from replay.kernel.resource_queries import (
 from replay.machine.machine import Machine
 from replay.trace.schema import EventKind, SectionFlags
 
-__all__ = ("dump_matches", "metadata_counts", "resource_query")
+__all__ = ("dump_matches", "metadata_checks", "metadata_counts", "resource_query")
 
 
 def metadata_counts(machine: Machine, kernel: Kernel, pgmap: int, runs: Runs) -> list[tuple[int, int]]:
@@ -27,6 +28,20 @@ def metadata_counts(machine: Machine, kernel: Kernel, pgmap: int, runs: Runs) ->
         kernel: whose rules apply.
         pgmap: pagemap id.
         runs: a single run.
+    """
+    borders, checks = metadata_checks(machine, kernel, pgmap)
+    counter = RunCounter(borders, checks)
+    counts = counter.totals(counter.place(runs))
+    return [(check, int(counts[check])) for check in np.flatnonzero(counts).tolist()]
+
+
+def metadata_checks(machine: Machine, kernel: Kernel, pgmap: int) -> tuple[NDArray[np.uint64], NDArray[np.uint8]]:
+    """Return pgmap_pfn_valid of a pagemap over all pfns: where the deciding check changes, from 0 on, and the checks.
+
+    Args:
+        machine: holds the pagemap; one that was never heard of has no ranges.
+        kernel: whose rules apply.
+        pgmap: pagemap id.
     """
     found = machine.pagemaps.by_id.get(pgmap)
     edges: dict[int, tuple[bool, bool]] = {0: (False, False)}
@@ -39,9 +54,7 @@ def metadata_counts(machine: Machine, kernel: Kernel, pgmap: int, runs: Runs) ->
     inside = np.array([edges[p][0] for p in borders])
     data_here = np.array([edges[p][1] for p in borders])
     decided = PGMAP_PFN_VALID.tabulate(MetadataFacts(inside, data_here), len(borders), kernel.features)
-    counter = RunCounter(np.array(borders, np.uint64), decided.check)
-    counts = counter.totals(counter.place(runs))
-    return [(check, int(counts[check])) for check in np.flatnonzero(counts).tolist()]
+    return np.array(borders, np.uint64), decided.check
 
 
 def resource_query(machine: Machine, kernel: Kernel, kind: EventKind, cell: Cell) -> tuple[int, int, int]:
