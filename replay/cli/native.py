@@ -74,7 +74,8 @@ def command(
     if errors and not reports:
         raise errors[0]
     differs = not all(report.agrees for report in reports)
-    diagnostics = [*_warnings(reports), *({"level": "error", "message": str(e), "where": e.where} for e in errors)]
+    diagnostics = _warnings(reports)
+    diagnostics += [{"level": "error", "message": str(e), "where": e.where} for e in errors]
     if json:
         status = "error" if errors else "differs" if differs else "ok"
         emit_json("native", status, {"reports": [report.to_dict() for report in reports]}, diagnostics)
@@ -107,7 +108,9 @@ def _form_of(kernel: Profile) -> str:
 
     form = built_in_for(kernel)
     if form is None:
-        raise UsageError(f"there is no C form of {kernel.name}; name it with --profile, and a file in C with --baseline")
+        raise UsageError(
+            f"there is no C form of {kernel.name}; name it with --profile, and a file in C with --baseline"
+        )
     return form
 
 

@@ -27,14 +27,16 @@ def print_reports(out: Console, reports: Sequence[NativeReport]) -> None:
     differing = sum(f.differing for r in reports for f in r.functions.values())
     style = "red" if differing else "green"
     share = f" ({100 * differing / lookups:.3g} %)" if differing else ""
-    out.print(f"[{style}]{lookups - differing:,} of {lookups:,} lookups as the tables say; {differing:,} differ{share}[/{style}]")
+    same = f"{lookups - differing:,} of {lookups:,} lookups as the tables say"
+    out.print(f"[{style}]{same}; {differing:,} differ{share}[/{style}]")
     if any(r.references_kept for r in reports):
         out.print("[red]pagemap references were not given back (see above)[/red]")
 
 
 def _print_report(out: Console, report: NativeReport) -> None:
     digest = f"  {report.digest[:19]}…" if report.digest else ""
-    out.print(f"[bold]{escape(report.candidate)}[/bold] on [bold]{escape(report.source)}[/bold]{digest}", soft_wrap=True)
+    candidate, source = escape(report.candidate), escape(report.source)
+    out.print(f"[bold]{candidate}[/bold] on [bold]{source}[/bold]{digest}", soft_wrap=True)
     against = f", timed against {report.baseline}" if report.baseline else ""
     out.print(f"the tables of [bold]{report.profile}[/bold] say what is right{escape(against)}; {escape(report.compiler)}",
               soft_wrap=True)  # fmt: skip
@@ -68,9 +70,12 @@ def _verdicts(report: NativeReport) -> Table:
     table.add_column("candidate")
     table.add_column("lookups", justify="right")
     for f in report.functions.values():
-        for (check, expected, got), n in sorted(f.verdicts.items(), key=lambda item: (item[0][1] == item[0][2], -item[1])):
-            style = "" if expected == got else "red"
-            table.add_row(f.function.name.lower(), check, expected, got, f"{n:,}", style=style)
+        ordered = sorted(
+            (expected == got, -n, check, expected, got) for (check, expected, got), n in f.verdicts.items()
+        )
+        for same, n, check, expected, got in ordered:
+            style = "" if same else "red"
+            table.add_row(f.function.name.lower(), check, expected, got, f"{-n:,}", style=style)
     return table
 
 

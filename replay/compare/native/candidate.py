@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from replay.compare.native.child import Child, Died, Limits
+from replay.compare.native.child import Child, DiedError, Limits
 from replay.compare.native.errors import CandidateError
 from replay.compare.native.layout import Function, Target
 from replay.compare.native.pieces import Piece, Source, kernel_function
@@ -217,7 +217,7 @@ class _Checked:
         started = time.perf_counter()
         try:
             answers, kept = child.check(piece.function, piece.pfns, piece.positions)
-        except Died as error:
+        except DiedError as error:
             raise _located(name, error, piece) from None
         self._seconds += time.perf_counter() - started
         if kept:
@@ -260,7 +260,7 @@ class _Checked:
             )
 
 
-def _located(name: str, error: Died, piece: Piece) -> CandidateError:
+def _located(name: str, error: DiedError, piece: Piece) -> CandidateError:
     """Return the error with the lookup that the candidate was at."""
     if error.at is None or error.at >= len(piece):
         return error

@@ -22,16 +22,18 @@ from numpy.typing import NDArray
 
 from replay.compare.native.errors import CandidateError
 from replay.compare.native.image import Image
-from replay.compare.native.layout import CHUNK, WORK, Contender, Function
+from replay.compare.native.layout import CHUNK, WORK, Function
 from replay.compare.native.toolchain import Build, line_of
 
-__all__ = ("Child", "Died", "Limits", "Timed")
+__all__ = ("Child", "DiedError", "Limits", "Timed")
 
 _COMMAND, _REPLY = struct.Struct("=4Q"), struct.Struct("=Qq")
 _OP_START, _OP_MACHINE, _OP_CHECK, _OP_TIME = range(4)
 _GRACE = 0.5  # seconds for a process that ran out of time to say where it is
 _SAID = 4096  # bytes of its output that are kept
 _PAGE = 4096
+_STACK_STEP = 1 << 16  # further from the stack pointer no frame begins
+_NOT_CANONICAL = 128  # si_code of a fault whose address x86 does not tell
 
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
@@ -72,7 +74,7 @@ class Timed:
     cycles: NDArray[np.float64] | None
 
 
-class Died(CandidateError):
+class DiedError(CandidateError):
     """The child process ended, or had to be ended.
 
     Attributes:
@@ -97,7 +99,7 @@ class Child:
         cycles_missing: why there are no cycles, or "".
 
     Raises:
-        Died: it does not come up: code that runs before anything is asked for (constructors) fails.
+        DiedError: it does not come up: code that runs before anything is asked for (constructors) fails.
     """
 
     def __init__(self, build: Build, source: object, limits: Limits, *, swapped: bool = False) -> None:
@@ -181,7 +183,7 @@ class Child:
             pagemap references it kept (negative: gave back without having taken).
 
         Raises:
-            Died: it did not survive, or took too long.
+            DiedError: it did not survive, or took too long.
         """
         self._hand_over(pfns, pagemaps)
         kept = self._ask(_OP_CHECK, pfns.size, function, 0, self._limits.seconds)
@@ -222,17 +224,18 @@ class Child:
             got += part
         echo, value = _REPLY.unpack(got)
         if echo != op:
-            raise self._explained(op, "an answer that makes no sense", "it must leave descriptors alone that it did not open")
+            hint = "it must leave descriptors alone that it did not open"
+            raise self._explained(op, "an answer that makes no sense", hint)
         return int(value)
 
-    def _too_slow(self, op: int, seconds: float) -> Died:
+    def _too_slow(self, op: int, seconds: float) -> DiedError:
         with contextlib.suppress(ProcessLookupError):
             os.kill(self._process.pid, signal.SIGXCPU)  # it says where it is, and ends
         with contextlib.suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE)
         return self._explained(op, f"no end after {seconds:g} s{self._place()}", "an endless loop? or give it longer")
 
-    def _died(self, op: int) -> Died:
+    def _died(self, op: int) -> DiedError:
         _, status, usage = os.wait4(self._process.pid, 0)
         self._process.returncode = os.waitstatus_to_exitcode(status)
         self._reader.join(_GRACE)
@@ -243,17 +246,16 @@ class Child:
             return self._explained(op, f"the process ended by itself, with exit code {code}", hint)
         name = signal.Signals(-code).name if -code in set(signal.Signals) else f"signal {-code}"
         meaning = _MEANING.get(signal.Signals(-code), "") if -code in set(signal.Signals) else ""
-        address = int(self._work["address"])
         if -code in {signal.SIGSEGV, signal.SIGBUS} and int(self._work["signal"]) == -code:
-            meaning = _access(address)
+            meaning = _access(*(int(self._work[name]) for name in ("code", "address", "stack")))
         hint = ""
         if usage.ru_maxrss << 10 > self._limits.memory // 2:
             limit, taken = self._limits.memory >> 20, usage.ru_maxrss >> 10
             hint = f"it had taken {taken} MiB; it may take {limit} MiB, then malloc returns NULL"
         return self._explained(op, f"{name}{f' ({meaning})' if meaning else ''}{self._place()}", hint)
 
-    def _explained(self, op: int, found: str, hint: str) -> Died:
-        error = Died(self._source, found, "code that answers every lookup", hint)
+    def _explained(self, op: int, found: str, hint: str) -> DiedError:
+        error = DiedError(self._source, found, "code that answers every lookup", hint)
         if op == _OP_CHECK:
             error.at = int(self._work["at"])
         return error
@@ -292,10 +294,15 @@ class Child:
                 self._said += part[: _SAID - len(self._said)]
 
 
-def _access(address: int) -> str:
+def _access(code: int, address: int, stack: int) -> str:
+    """Return what an access to an address means."""
+    if code == _NOT_CANONICAL:
+        return "an address that no memory can have; a struct page is an address only, with nothing in it"
     if address < _PAGE:
         return f"NULL pointer, address {address:#x}"
-    return f"invalid memory access, address {address:#x}; the machine is read-only, a struct page is an address and no more"
+    if abs(address - stack) < _STACK_STEP:
+        return "stack overflow"
+    return f"invalid memory access, address {address:#x}; the machine can be read only"
 
 
 def _shortened(line: str) -> str:

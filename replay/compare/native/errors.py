@@ -16,7 +16,9 @@ class CompileError(InputError):
 
     def __init__(self, where: object, found: str, output: str) -> None:
         self.output = output
-        super().__init__(where, found, "C that compiles against replay_pfn.h", "the compiler's messages are above")
+        super().__init__(
+            where, found, "C that compiles against replay_pfn.h", "the compiler said more on stderr" if output else ""
+        )
 
 
 class CandidateError(InputError):

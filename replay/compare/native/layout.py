@@ -1,4 +1,4 @@
-"""What the child process and this one agree on: sizes, numbers of functions, and the constants a machine is compiled with."""
+"""What the child process and this one agree on: sizes, numbers of functions, and what a machine is compiled with."""
 
 from __future__ import annotations
 
@@ -42,12 +42,14 @@ WORK = np.dtype(
     [
         ("at", "u8"),
         ("signal", "u8"),
+        ("code", "u8"),
         ("address", "u8"),
         ("instruction", "u8"),
+        ("stack", "u8"),
         ("base", "u8", 2),
         ("defines", "u8", 2),
         ("cycles_errno", "u8"),
-        ("rest", "V", 4096 - 9 * 8),
+        ("rest", "V", 4096 - 11 * 8),
         ("pfn", "u8", CHUNK),
         ("pgmap", "u8", CHUNK),
         ("answer", "u1", CHUNK),

@@ -1,4 +1,4 @@
-"""Pieces of lookups with the table's verdicts and the machine that they are asked of; where they come from is somebody else's."""
+"""Pieces of lookups, with the verdicts of the tables and the machine that they are asked of."""
 
 from __future__ import annotations
 
@@ -125,7 +125,8 @@ class Oracle:
             lookup = self._lookups[function]
             lookup.sync()
             classes = lookup.classes(pfns, self._scratch)
-            check, yes = classes & CHECK_MASK, (classes & YES != 0).astype(np.uint8)
+            check = (classes & CHECK_MASK).astype(np.uint8)
+            yes = (classes & YES != 0).astype(np.uint8)
             places = self._index.place_of
         else:
             check = self._metadata(pfns, pagemaps)

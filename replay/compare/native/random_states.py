@@ -96,8 +96,7 @@ class RandomStates:
         for number in numbers.tolist():
             self._add_section(generator, machine, number)
         places = [numbers << np.uint64(g.section_shift)]
-        for pgmap in range(1, _PAGEMAPS + 1):
-            places.append(self._add_pagemap(generator, machine, numbers, pgmap))
+        places += [self._add_pagemap(generator, machine, numbers, pgmap) for pgmap in range(1, _PAGEMAPS + 1)]
         for _ in range(_PAGEMAPS):
             start, end = self._range(generator, numbers)
             machine.memblock.assign(start, end, 1)
@@ -162,6 +161,7 @@ class RandomStates:
         pfns = chosen + spread.astype(np.uint64)  # wraps, and is then a pfn that no machine has
         few = max(size // 64, 1)
         pfns[:few] = generator.integers(0, 1 << 64, few, np.uint64, endpoint=False)
-        pfns[few : 2 * few] = np.uint64(g.max_pfns) + generator.integers(-2, 2, pfns[few : 2 * few].size).astype(np.uint64)
+        about_the_end = generator.integers(g.max_pfns - 2, g.max_pfns + 2, few, np.uint64)
+        pfns[few : 2 * few] = about_the_end[: pfns[few : 2 * few].size]
         generator.shuffle(pfns)
         return pfns

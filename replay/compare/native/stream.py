@@ -44,9 +44,7 @@ class TraceLookups:
         UsageError: the profile cannot replay this machine.
     """
 
-    def __init__(
-        self, trace: TraceFile, profile: Profile, progress: Callable[[int, int], None] | None = None
-    ) -> None:
+    def __init__(self, trace: TraceFile, profile: Profile, progress: Callable[[int, int], None] | None = None) -> None:
         self.name = str(trace.path)
         self.absent = 0
         self._trace, self._profile, self._progress = trace, profile, progress

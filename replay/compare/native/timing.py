@@ -225,8 +225,8 @@ def _figures(child: Child, function: Function, sample: Sample, rounds: int, *, s
             if taken is None:
                 continue
             order = [1, 0, 2] if swapped else [0, 1, 2]
-            taken = taken[:, order]
-            columns = np.column_stack([taken, taken[:, 0] - taken[:, 1]])
+            here = taken[:, order]
+            columns = np.column_stack([here, here[:, 0] - here[:, 1]])
             totals[which] += np.median(columns, axis=0) * weight
     totals /= sum(sample.weights)
     return totals[0], totals[1]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shlex
 import shutil
+import signal
 import subprocess
 import tempfile
 import weakref
@@ -21,7 +22,8 @@ __all__ = ("BUILT_IN", "FLAGS", "Build", "Compiler", "line_of")
 _HERE = Path(__file__).with_name("c")
 BUILT_IN = {name: _HERE / f"{name}.c" for name in ("v4.18", "v5.11", "v5.12")}
 # As a kernel is compiled where it matters: O2, no type-based aliasing, signed overflow wraps.
-FLAGS = ("-O2", "-g", "-std=gnu11", "-Wall", "-fno-strict-aliasing", "-fwrapv", "-fno-semantic-interposition")
+FLAGS = ("-O2", "-g", "-std=gnu11", "-fno-strict-aliasing", "-fwrapv", "-fno-semantic-interposition", "-Wall")
+_NOT_ONLY_WARNINGS = ("implicit-function-declaration", "implicit-int", "int-conversion", "return-type")
 _COMPILE_SECONDS = 60.0
 _SHOWN = 4000  # characters of the compiler's output that are kept
 
@@ -62,21 +64,26 @@ class Compiler:
         Raises:
             CompileError: it fails.
         """
+        process = subprocess.Popen(  # noqa: S603 - the user's compiler, asked for by the user
+            [*self.command, *arguments],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "LC_ALL": "C"},
+            start_new_session=True,
+        )
         try:
-            done = subprocess.run(  # noqa: S603 - the user's compiler, asked for by the user
-                [*self.command, *arguments],
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_COMPILE_SECONDS,
-                check=False,
-                env={**os.environ, "LC_ALL": "C"},
-            )
-        except subprocess.TimeoutExpired:
-            raise CompileError(source, f"no end of compiling after {_COMPILE_SECONDS:.0f} s", "") from None
-        said = done.stderr.decode(errors="replace").strip()
-        if done.returncode:
+            _, answer = process.communicate(timeout=_COMPILE_SECONDS)
+        except BaseException as stop:
+            os.killpg(process.pid, signal.SIGKILL)  # compilers start others, which would go on
+            process.communicate()
+            if isinstance(stop, subprocess.TimeoutExpired):
+                raise CompileError(source, f"no end of compiling after {_COMPILE_SECONDS:g} s", "") from None
+            raise
+        said = answer.decode(errors="replace").strip()
+        if process.returncode:
             lines = [line for line in said.splitlines() if "error" in line or "undefined reference" in line]
-            first = (lines or said.splitlines() or [f"exit code {done.returncode} of {self.command[0]}"])[0]
+            first = (lines or said.splitlines() or [f"exit code {process.returncode} of {self.command[0]}"])[0]
             raise CompileError(source, first.strip(), said[:_SHOWN])
         return said[:_SHOWN]
 
@@ -93,8 +100,9 @@ def _asked(command: tuple[str, ...]) -> Compiler:
 
 
 class Build:
-    """A candidate and perhaps a baseline, compiled for one machine, in a temporary folder
-    that goes away with this object.
+    """A candidate and perhaps a baseline, compiled for one machine.
+
+    It is in a temporary folder that goes away with this object.
 
     Args:
         sources: the candidate's file, and the baseline's.
@@ -115,7 +123,8 @@ class Build:
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         machine = folder / "machine.h"
         machine.write_text(target.header())
-        common = [*FLAGS, f"-I{_HERE}", "-include", str(machine)]
+        strict = [f"-Werror={name}" for name in _NOT_ONLY_WARNINGS]
+        common = [*FLAGS, *strict, f"-I{_HERE}", "-include", str(machine)]
         said = []
         self.objects: list[Path] = []
         for number, source in enumerate(sources):
@@ -130,7 +139,7 @@ class Build:
 
 def _as_path(source: Path) -> str:
     """Return a path that no compiler takes for an option."""
-    return str(source) if source.is_absolute() else f"./{source}"
+    return f"./{source}" if str(source).startswith("-") else str(source)
 
 
 def line_of(shared_object: Path, offset: int) -> str:

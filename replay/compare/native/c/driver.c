@@ -34,7 +34,7 @@ struct reply {
 
 /* The work area: a page for the moment of death, then arrays of REPLAY_CHUNK elements, then timings. */
 struct moment {
-	u64 at, signal, address, instruction;
+	u64 at, signal, code, address, instruction, stack;
 	u64 base[2]; /* where the shared objects are loaded */
 	u64 defines[2];
 	u64 cycles_errno; /* why there are no cycles, 0 if there are */
@@ -62,11 +62,14 @@ static void note_death(int number, siginfo_t *info, void *context)
 {
 	const ucontext_t *where = context;
 
+	work->moment.code = info->si_code;
 	work->moment.address = (uintptr_t)info->si_addr;
 #if defined(__x86_64__)
 	work->moment.instruction = where->uc_mcontext.gregs[REG_RIP];
+	work->moment.stack = where->uc_mcontext.gregs[REG_RSP];
 #elif defined(__aarch64__)
 	work->moment.instruction = where->uc_mcontext.pc;
+	work->moment.stack = where->uc_mcontext.sp;
 #else
 	(void)where;
 #endif
