@@ -34,6 +34,7 @@ def command(
     seed: int = typer.Option(1, help="Of the random machines."),
     processes: int = typer.Option(10, help="Processes to time in, one after the other; 0: check only.", min=0),
     rounds: int = typer.Option(5, help="Samples by turns in each process.", min=1, max=16),
+    most: int | None = typer.Option(None, help="Stop after so many lookups of a trace.", min=1),
     time_limit: float = typer.Option(10.0, help="Seconds that 65,536 lookups may take.", min=0.01),
     memory_limit: int = typer.Option(1024, help="MiB that the candidate may take.", min=16),
     json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
@@ -64,7 +65,7 @@ def command(
 
     made = NativeCandidate(candidate, limits=Limits(time_limit, memory_limit << 20))
     kernel, form = _against(baseline, profile)
-    job = _Job(made, kernel, form, processes, rounds)
+    job = _Job(made, kernel, form, processes, rounds, most)
     errors: list[TraceError] = []
     try:
         reports = [*job.on_traces(traces or [], errors), *job.on_states(states, seed)]
@@ -118,9 +119,16 @@ class _Job:
     """What is to be done with each source of lookups."""
 
     def __init__(
-        self, candidate: NativeCandidate, kernel: Profile | None, form: str | None, processes: int, rounds: int
+        self,
+        candidate: NativeCandidate,
+        kernel: Profile | None,
+        form: str | None,
+        processes: int,
+        rounds: int,
+        most: int | None,
     ) -> None:
-        self.candidate, self.kernel, self.form, self.processes, self.rounds = candidate, kernel, form, processes, rounds
+        self.candidate, self.kernel, self.form = candidate, kernel, form
+        self.processes, self.rounds, self.most = processes, rounds, most
 
     def on_traces(self, traces: list[str], errors: list[TraceError]) -> list[NativeReport]:
         """Check with traces; a bad one does not keep the others from being used."""
@@ -137,6 +145,7 @@ class _Job:
                             baseline=self.form,
                             processes=self.processes,
                             rounds=self.rounds,
+                            most=self.most,
                             progress=progress,
                         )
                     )
@@ -166,6 +175,8 @@ def _warnings(reports: list[NativeReport]) -> list[dict[str, object]]:
     if lines:
         found = [{"level": "warning", "message": line, "where": reports[0].candidate} for line in lines]
     for report in reports:
+        if not report.complete:
+            found.append({"level": "warning", "message": "stopped by --most before its end", "where": report.source})
         if not any(f.lookups for f in report.functions.values()):
             text = f"no lookups of {', '.join(f.name.lower() for f in report.functions)} in it: nothing was checked"
             found.append({"level": "warning", "message": text, "where": report.source})

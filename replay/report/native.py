@@ -103,7 +103,7 @@ def _print_timings(out: Console, report: NativeReport, timings: dict[str, Timing
         table.add_column("difference", justify="right")
         table.add_column("p", justify="right")
     table.add_column("of it the loop", justify="right")
-    table.add_column("timed calls, standing for", justify="right")
+    table.add_column("timed calls, out of", justify="right")
     for name, t in timings.items():
         cells = [name, _interval(t.candidate)]
         if report.baseline:

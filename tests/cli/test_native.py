@@ -111,3 +111,12 @@ def test_without_a_compiler(replay, monkeypatch: pytest.MonkeyPatch) -> None:
     answer = replay("native", "v5.12", BOOT)
     assert answer.code == 2
     assert "needs a C compiler" in answer.error
+
+
+@needs_compiler
+def test_what_is_left_out_is_said(replay) -> None:
+    answer = replay("native", "v5.12", COLLISION, "--processes", 0, "--most", 1000, "--json")
+    (report,) = answer.json["data"]["reports"]
+    assert not report["complete"]
+    assert 1000 <= report["functions"]["pfn_to_online_page"]["lookups"] < 209_062
+    assert any("--most" in d["message"] for d in answer.json["diagnostics"])

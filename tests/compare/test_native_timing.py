@@ -59,6 +59,7 @@ def test_samples_stand_for_all_lookups(sizes: list[int]) -> None:
     assert 1 <= len(sample.pieces) <= 64
     assert len(sample.weights) == len(sample.pieces)
     # Evenly: what is left stands for all lookups, but for a step at the end.
+    assert sample.seen == first
     assert sum(sample.weights) == pytest.approx(first, rel=0.1, abs=1)
     firsts = [int(p.rows[0]) for p in sample.pieces]
     assert firsts == sorted(firsts)

@@ -85,6 +85,7 @@ class NativeCandidate:
         baseline: str | os.PathLike[str] | None = None,
         processes: int = 10,
         rounds: int = 5,
+        most: int | None = None,
         progress: Callable[[int, int], None] | None = None,
     ) -> NativeReport:
         """Check the candidate on every lookup of a trace, and time it.
@@ -95,6 +96,7 @@ class NativeCandidate:
             baseline: file or built-in form to time against; None: the form that decides as the kernel does.
             processes: to time in; 0 times nothing. Intervals are over processes; 6 are the fewest that give one.
             rounds: samples of candidate and baseline by turns, in each process.
+            most: stop after so many lookups, or a few more; None: never. What was left out is said.
             progress: is told (rows done, rows in all).
 
         Raises:
@@ -106,11 +108,17 @@ class NativeCandidate:
         if not isinstance(trace, TraceFile):
             with TraceFile.open(trace) as opened:
                 return self.check(
-                    opened, kernel, baseline=baseline, processes=processes, rounds=rounds, progress=progress
+                    opened,
+                    kernel,
+                    baseline=baseline,
+                    processes=processes,
+                    rounds=rounds,
+                    most=most,
+                    progress=progress,
                 )
         chosen = kernel if isinstance(kernel, Profile) else profile(kernel or trace.machine.kernel)
         lookups = TraceLookups(trace, chosen, progress)
-        report = self.check_source(lookups, chosen, baseline=baseline, processes=processes, rounds=rounds)
+        report = self.check_source(lookups, chosen, baseline=baseline, processes=processes, rounds=rounds, most=most)
         report.digest = trace.digest
         return report
 
@@ -122,6 +130,7 @@ class NativeCandidate:
         baseline: str | os.PathLike[str] | None = None,
         processes: int = 0,
         rounds: int = 5,
+        most: int | None = None,
     ) -> NativeReport:
         """Check the candidate on lookups from anywhere; arguments and errors as for ``check``."""
         started = time.perf_counter()
@@ -129,7 +138,7 @@ class NativeCandidate:
         build = self._build(source.target, against if processes else "")
         compiled = time.perf_counter()
         with self._child(build) as child:
-            checked = _Checked(self.name, source, child)
+            checked = _Checked(self.name, source, child, most)
             report = NativeReport(
                 source=source.name,
                 digest="",
@@ -141,6 +150,7 @@ class NativeCandidate:
                 not_asked=source.absent,
                 references_kept=checked.references_kept,
                 first_kept=checked.first_kept,
+                complete=checked.complete,
                 warnings=build.warnings,
                 said=child.said,
             )
@@ -195,23 +205,32 @@ def _path_of(source: str) -> Path:
 class _Checked:
     """All lookups of a source, answered by a candidate and compared."""
 
-    def __init__(self, name: str, source: Source, child: Child) -> None:
+    def __init__(self, name: str, source: Source, child: Child, most: int | None) -> None:
         self.functions = {f: FunctionReport(f) for f in sorted(child.defines)}
         self.samples = {f: Sample() for f in self.functions}
         self.references_kept = 0
         self.first_kept: tuple[int, int] | None = None
+        self.complete = True
         self._seconds = 0.0
         loaded = None
         for piece in source.pieces(child.defines):
+            if most is not None and self.lookups >= most:
+                self.complete = False
+                break
             if piece.image is not loaded:
                 child.machine(piece.image)
                 loaded = piece.image
             self._take(name, piece, child)
 
     @property
+    def lookups(self) -> int:
+        """Calls made."""
+        return sum(f.lookups for f in self.functions.values())
+
+    @property
     def nanoseconds(self) -> float:
         """What a call took, roughly."""
-        return self._seconds * 1e9 / max(sum(f.lookups for f in self.functions.values()), 1)
+        return self._seconds * 1e9 / max(self.lookups, 1)
 
     def _take(self, name: str, piece: Piece, child: Child) -> None:
         started = time.perf_counter()

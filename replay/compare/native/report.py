@@ -99,6 +99,7 @@ class NativeReport:
         not_asked: recorded calls of functions that the kernel does not have.
         references_kept: pagemap references taken and not given back (negative: given back and not taken).
         first_kept: (row, pfn) of the first lookups after which some were left, None if none were.
+        complete: every lookup was made; False: it was stopped after the number that was asked for.
         warnings: of the compiler, about the candidate.
         said: the beginning of what the candidate printed.
         states: distinct machine states met, of random ones; 0 if they were not counted.
@@ -115,6 +116,7 @@ class NativeReport:
     not_asked: int = 0
     references_kept: int = 0
     first_kept: tuple[int, int] | None = None
+    complete: bool = True
     warnings: str = ""
     said: str = ""
     states: int = 0
@@ -146,6 +148,7 @@ class NativeReport:
             "not_asked": self.not_asked,
             "references_kept": self.references_kept,
             "first_kept": self.first_kept and {"row": self.first_kept[0], "pfn": self.first_kept[1]},
+            "complete": self.complete,
             "warnings": self.warnings,
             "said": self.said,
             "states": self.states,

@@ -29,11 +29,15 @@ F64 = NDArray[np.float64]
 
 
 class Sample:
-    """Some of the pieces that come by, evenly over the lookups of one function, without knowing how many there will be."""
+    """Some of the pieces that come by, evenly over the lookups of one function, without knowing how many there will be.
+
+    Attributes:
+        seen: lookups that came by.
+    """
 
     def __init__(self) -> None:
         self._step = 1
-        self._seen = 0
+        self.seen = 0
         self._kept: list[tuple[int, Piece]] = []  # (number of its first lookup, piece)
 
     @property
@@ -48,9 +52,9 @@ class Sample:
 
     def offer(self, piece: Piece) -> None:
         """Take a piece, or leave it."""
-        if self._points(self._seen, piece):
-            self._kept.append((self._seen, piece))
-        self._seen += len(piece)
+        if self._points(self.seen, piece):
+            self._kept.append((self.seen, piece))
+        self.seen += len(piece)
         while len(self._kept) > _PIECES or (len(self._kept) > 1 and self._bytes() > _SAMPLE_BYTES):
             self.thin()
 
@@ -116,7 +120,7 @@ class Timing:
 
     Attributes:
         lookups: distinct calls that were timed.
-        of: calls that they stand for.
+        of: calls that they are a sample of.
         processes: in which they were timed.
         candidate: nanoseconds per call.
         baseline: the same of the baseline; None without one that defines the function.
@@ -239,7 +243,7 @@ def _timing(sample: Sample, figures: F64, cycles: F64 | None, has_baseline: bool
     candidate, baseline, empty, difference = (column.tolist() for column in figures.T)
     return Timing(
         lookups=sum(len(piece) for piece in sample.pieces),
-        of=sum(sample.weights),
+        of=sample.seen,
         processes=len(figures),
         candidate=estimate(candidate),
         baseline=estimate(baseline) if has_baseline else None,

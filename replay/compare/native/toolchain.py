@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -82,7 +83,11 @@ class Compiler:
             raise
         said = answer.decode(errors="replace").strip()
         if process.returncode:
-            lines = [line for line in said.splitlines() if "error" in line or "undefined reference" in line]
+            lines = [
+                line
+                for line in said.splitlines()
+                if re.search(r"error: |undefined reference|multiple definition", line)
+            ]
             first = (lines or said.splitlines() or [f"exit code {process.returncode} of {self.command[0]}"])[0]
             raise CompileError(source, first.strip(), said[:_SHOWN])
         return said[:_SHOWN]
