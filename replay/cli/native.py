@@ -32,7 +32,7 @@ def command(
     ),
     states: int = typer.Option(0, "--states", help="Check on so many lookups of random machines, too.", min=0),
     seed: int = typer.Option(1, help="Of the random machines."),
-    processes: int = typer.Option(10, help="Processes to time in, one after the other; 0: check only.", min=0),
+    processes: int = typer.Option(12, help="Processes to time in, one after the other; 0: check only.", min=0),
     rounds: int = typer.Option(5, help="Samples by turns in each process.", min=1, max=16),
     most: int | None = typer.Option(None, help="Stop after so many lookups of a trace.", min=1),
     time_limit: float = typer.Option(10.0, help="Seconds that 65,536 lookups may take.", min=0.01),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import inspect
 from itertools import product
 
 import numpy as np
 import pytest
 
+from replay.compare.native import NativeCandidate
 from replay.compare.native.image import Image
 from replay.compare.native.layout import Function
 from replay.compare.native.pieces import Piece
@@ -44,10 +46,16 @@ def test_sign_test(signs: str, p: float) -> None:
     assert p_same([{"+": 1.0, "-": -1.0, "0": 0.0}[s] for s in signs]) == pytest.approx(p)
 
 
-def test_ten_processes_can_be_significant_and_seldom_are_by_chance() -> None:
-    by_chance = sum(p_same(signs) <= SIGNIFICANT for signs in product((-1.0, 1.0), repeat=10)) / 2**10
-    assert p_same([1.0] * 10) <= SIGNIFICANT
-    assert by_chance <= SIGNIFICANT
+@pytest.mark.parametrize("processes", [8, 10, 12])
+def test_processes_can_be_significant_and_seldom_are_by_chance(processes: int) -> None:
+    by_chance = sum(p_same(signs) <= SIGNIFICANT for signs in product((-1.0, 1.0), repeat=processes)) / 2**processes
+    assert p_same([1.0] * processes) <= SIGNIFICANT
+    assert 0 < by_chance <= SIGNIFICANT
+
+
+def test_by_default_one_process_may_be_disturbed() -> None:
+    processes = inspect.signature(NativeCandidate.check).parameters["processes"].default
+    assert p_same([1.0] * (processes - 1) + [-1.0]) <= SIGNIFICANT
 
 
 @pytest.mark.parametrize("sizes", [[3], [1] * 500, [65536] * 300, [1, 65536, 7, 40000] * 100, [2, 1000] * 300])

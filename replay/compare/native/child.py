@@ -189,6 +189,11 @@ class Child:
         kept = self._ask(_OP_CHECK, pfns.size, function, 0, self._limits.seconds)
         return self._work["answer"][: pfns.size], kept
 
+    @property
+    def nanoseconds(self) -> int:
+        """What the last check took, roughly."""
+        return int(self._work["nanoseconds"])
+
     def time(self, function: Function, pfns: U64, pagemaps: U64 | None, rounds: int) -> Timed:
         """Time lookups that ``check`` went through; ``rounds`` samples of each contender, one after the other by turns."""
         self._hand_over(pfns, pagemaps)

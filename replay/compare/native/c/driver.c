@@ -38,6 +38,7 @@ struct moment {
 	u64 base[2]; /* where the shared objects are loaded */
 	u64 defines[2];
 	u64 cycles_errno; /* why there are no cycles, 0 if there are */
+	u64 nanoseconds;  /* that the last check took */
 };
 
 struct work {
@@ -292,26 +293,29 @@ static struct dev_pagemap *const *pagemaps_of(const struct command *command)
 	return chosen;
 }
 
-static int64_t check(const struct command *command)
-{
-	int64_t kept = 0;
-
-	work->moment.at = 0;
-	module[CANDIDATE]->check(command->function, work->pfn, pagemaps_of(command), command->count, work->answer,
-				 &work->moment.at);
-	for (u64 i = 0; i < nr_references; i++) {
-		kept += references[i];
-		references[i] = 0;
-	}
-	return kept;
-}
-
 static double now(void)
 {
 	struct timespec time;
 
 	clock_gettime(CLOCK_MONOTONIC, &time);
 	return time.tv_sec + time.tv_nsec * 1e-9;
+}
+
+static int64_t check(const struct command *command)
+{
+	struct dev_pagemap *const *chosen = pagemaps_of(command);
+	double start = now();
+	int64_t kept = 0;
+
+	work->moment.at = 0;
+	module[CANDIDATE]->check(command->function, work->pfn, chosen, command->count, work->answer,
+				 &work->moment.at);
+	work->moment.nanoseconds = (now() - start) * 1e9;
+	for (u64 i = 0; i < nr_references; i++) {
+		kept += references[i];
+		references[i] = 0;
+	}
+	return kept;
 }
 
 static void open_cycle_counter(void)
