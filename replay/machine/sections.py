@@ -70,7 +70,10 @@ class Sections:
         numbers = self.numbers()
         words = -(-self.geometry.subsections_per_section // 64)
         ascending = numbers.tolist()
-        flags = np.array([self._flags[n] for n in ascending], np.uint64)
+        flags = np.fromiter(map(self._flags.__getitem__, ascending), np.uint64, len(ascending))
+        if words == 1:
+            maps = np.fromiter(map(self._bits.__getitem__, ascending), np.uint64, len(ascending))
+            return numbers, flags, maps.reshape(-1, 1)
         packed = b"".join([self._bits[n].to_bytes(8 * words, "little") for n in ascending])
         return numbers, flags, np.frombuffer(packed, "<u8").reshape(-1, words).astype(np.uint64)
 

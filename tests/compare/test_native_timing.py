@@ -12,7 +12,7 @@ from replay.compare.native import NativeCandidate
 from replay.compare.native.image import Image
 from replay.compare.native.layout import Function
 from replay.compare.native.pieces import Piece
-from replay.compare.native.timing import SIGNIFICANT, Sample, estimate, p_same
+from replay.compare.native.timing import SIGNIFICANT, Estimate, Sample, Timing, estimate, p_same
 
 
 def piece(first: int, size: int, image: Image | None = None) -> Piece:
@@ -51,6 +51,13 @@ def test_processes_can_be_significant_and_seldom_are_by_chance(processes: int) -
     by_chance = sum(p_same(signs) <= SIGNIFICANT for signs in product((-1.0, 1.0), repeat=processes)) / 2**processes
     assert p_same([1.0] * processes) <= SIGNIFICANT
     assert 0 < by_chance <= SIGNIFICANT
+
+
+def test_differences_that_equal_code_has_are_not_significant() -> None:
+    one = Estimate(4.0, 3.9, 4.1)
+    for difference, significant in ((0.019, False), (0.021, True), (-0.019, False), (-0.021, True)):
+        timing = Timing(1, 1, 12, one, one, Estimate(difference, difference, difference), 0.0005, one, None, "")
+        assert timing.significant is significant
 
 
 def test_by_default_one_process_may_be_disturbed() -> None:

@@ -107,6 +107,7 @@ class Child:
         self._source, self._limits = source, limits
         self._image_fd, self._work_fd = os.memfd_create("machine"), os.memfd_create("work")
         self._image_size = 0
+        self._told: list[int] = []  # commands that are not answered yet
         os.ftruncate(self._work_fd, WORK.itemsize)
         self._map = mmap.mmap(self._work_fd, WORK.itemsize)
         self._work = np.frombuffer(self._map, WORK)[0]
@@ -161,14 +162,16 @@ class Child:
             os.close(descriptor)
 
     def machine(self, image: Image) -> None:
-        """Let the lookups that follow see this machine."""
+        """Let the lookups that follow see this machine. It is built while they are made ready; nobody waits for it."""
+        while self._told:  # it may be reading the image before
+            self._answer(self._told.pop(0), self._limits.seconds)
         data = image.numbers.tobytes()
         if len(data) > self._image_size:
             self._image_size = len(data)
             os.ftruncate(self._image_fd, self._image_size)
             self._restrict(24 * self._image_size)
         os.pwrite(self._image_fd, data, 0)
-        self._ask(_OP_MACHINE, len(data), 0, 0, self._limits.seconds)
+        self._tell(_OP_MACHINE, len(data), 0, 0)
 
     def check(self, function: Function, pfns: U64, pagemaps: U64 | None) -> tuple[U8, int]:
         """Let the candidate answer lookups.
@@ -211,9 +214,15 @@ class Child:
             self._work["pgmap"][: pfns.size] = pagemaps
 
     def _ask(self, op: int, count: int, function: int, rounds: int, seconds: float) -> int:
+        self._tell(op, count, function, rounds)
+        while len(self._told) > 1:
+            self._answer(self._told.pop(0), self._limits.seconds)
+        return self._answer(self._told.pop(), seconds)
+
+    def _tell(self, op: int, count: int, function: int, rounds: int) -> None:
         with contextlib.suppress(BrokenPipeError):  # its death shows when the answer does not come
             os.write(self._commands, _COMMAND.pack(op, count, function, rounds))
-        return self._answer(op, seconds)
+        self._told.append(op)
 
     def _answer(self, op: int, seconds: float) -> int:
         """Return the value of the reply to ``op``."""

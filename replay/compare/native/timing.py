@@ -18,9 +18,10 @@ from replay.compare.native.child import Child
 from replay.compare.native.layout import ROUNDS, SAMPLE_SECONDS, Contender, Function
 from replay.compare.native.pieces import Piece
 
-__all__ = ("SIGNIFICANT", "Estimate", "Sample", "Timing", "estimate", "p_same", "time_calls")
+__all__ = ("RESOLUTION", "SIGNIFICANT", "Estimate", "Sample", "Timing", "estimate", "p_same", "time_calls")
 
 SIGNIFICANT = 0.01
+RESOLUTION = 0.005  # of the baseline: how far apart equal functions are seen to be, by where they happen to lie
 _PIECES = 64  # of one sample
 _SAMPLE_BYTES = 256 << 20
 _CONFIDENCE = 0.95
@@ -144,8 +145,10 @@ class Timing:
 
     @property
     def significant(self) -> bool:
-        """Whether candidate and baseline differ by more than chance."""
-        return self.p is not None and self.p <= SIGNIFICANT
+        """Whether candidate and baseline differ by more than chance, and by more than equal functions can."""
+        if self.p is None or self.difference is None or self.baseline is None:
+            return False
+        return self.p <= SIGNIFICANT and abs(self.difference.median) > RESOLUTION * self.baseline.median
 
     def to_dict(self) -> dict[str, object]:
         """Return plain values for JSON, in nanoseconds."""
