@@ -94,7 +94,8 @@ class NativeCandidate:
             trace: an open trace, or its path.
             kernel: whose tables say what is right, and who carries out the transitions; None: the trace's own.
             baseline: file or built-in form to time against; None: the form that decides as the kernel does.
-            processes: to time in; 0 times nothing. Intervals are over processes; 6 are the fewest that give one.
+            processes: to time in; 0 times nothing. Intervals are over processes; 8 are the fewest with which
+                a difference can be significant.
             rounds: samples of candidate and baseline by turns, in each process.
             most: stop after so many lookups, or a few more; None: never. What was left out is said.
             progress: is told (rows done, rows in all).

@@ -104,7 +104,7 @@ class Child:
 
     def __init__(self, build: Build, source: object, limits: Limits, *, swapped: bool = False) -> None:
         self._objects = build.objects[::-1] if swapped else build.objects
-        self._source, self._limits = source, limits
+        self._source, self._limits, self._target = source, limits, build.target
         self._image_fd, self._work_fd = os.memfd_create("machine"), os.memfd_create("work")
         self._image_size = 0
         self._told: list[int] = []  # commands that are not answered yet
@@ -169,7 +169,7 @@ class Child:
         if len(data) > self._image_size:
             self._image_size = len(data)
             os.ftruncate(self._image_fd, self._image_size)
-            self._restrict(24 * self._image_size)
+            self._restrict(self._room_for(image))
         os.pwrite(self._image_fd, data, 0)
         self._tell(_OP_MACHINE, len(data), 0, 0)
 
@@ -283,6 +283,11 @@ class Child:
             if base and instruction >= base and (line := line_of(shared_object, instruction - base)):
                 return f" at {_shortened(line)}"
         return ""
+
+    def _room_for(self, image: Image) -> int:
+        """Return more bytes than the child needs to build a machine."""
+        roots = min(int(image.numbers[0]), self._target.nr_roots)
+        return 24 * self._image_size + 2 * roots * (1 << self._target.geometry.page_shift)
 
     def _restrict(self, extra: int) -> None:
         """Limit what the process may take."""

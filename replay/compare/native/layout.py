@@ -103,6 +103,12 @@ class Target:
         """Return the target for a kernel with these features on that machine."""
         return cls(geometry, config, features.intersection(_FEATURES))
 
+    @property
+    def nr_roots(self) -> int:
+        """NR_SECTION_ROOTS: pages of section entries, 16 bytes each."""
+        g = self.geometry
+        return max(g.nr_sections >> g.page_shift - 4, 1)
+
     def header(self) -> str:
         """Return the C that stands in front of every file."""
         g = self.geometry

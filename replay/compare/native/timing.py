@@ -1,8 +1,8 @@
 """What a call costs: samples of the lookups, timed in several processes, and what can be said of them.
 
 A process decides where code and data lie, and that alone can make one of two equal functions a few per cent faster. So the
-unit is the process: each gives one figure, the median over rounds in which the contenders take turns, and intervals and
-tests are over processes. They assume nothing about how timings are distributed.
+unit is the process: each gives one figure, from the best of some rounds in which the contenders take turns (whatever else
+the machine does only adds). Intervals and tests are over processes, and assume nothing about how timings are distributed.
 """
 
 from __future__ import annotations
@@ -231,10 +231,8 @@ def _figures(child: Child, function: Function, sample: Sample, rounds: int, *, s
         for which, taken in enumerate((timed.nanoseconds, timed.cycles)):
             if taken is None:
                 continue
-            order = [1, 0, 2] if swapped else [0, 1, 2]
-            here = taken[:, order]
-            columns = np.column_stack([here, here[:, 0] - here[:, 1]])
-            totals[which] += np.median(columns, axis=0) * weight
+            best = taken.min(axis=0)[[1, 0, 2] if swapped else [0, 1, 2]]
+            totals[which] += np.append(best, best[0] - best[1]) * weight
     totals /= sum(sample.weights)
     return totals[0], totals[1]
 

@@ -115,6 +115,7 @@ class Build:
         compiler: to compile with.
 
     Attributes:
+        target: as given.
         driver: the executable of the child process.
         objects: the shared objects, in the order of the sources.
         warnings: what the compiler said about the candidate.
@@ -124,6 +125,7 @@ class Build:
     """
 
     def __init__(self, sources: list[Path], target: Target, compiler: Compiler) -> None:
+        self.target = target
         folder = Path(tempfile.mkdtemp(prefix="replay-native-"))
         weakref.finalize(self, shutil.rmtree, folder, ignore_errors=True)
         machine = folder / "machine.h"

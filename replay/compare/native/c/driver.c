@@ -167,7 +167,7 @@ static void build_sections(const u64 *number, const u64 *flags, const u64 *map, 
 		section = roots[root] + (number[i] & SECTION_ROOT_MASK);
 		section->section_mem_map = (uintptr_t)vmemmap | flags[i];
 		section->usage = usage + i;
-		memcpy(usage[i].subsection_map, map + i * image->words, sizeof(*usage));
+		memcpy(usage[i].subsection_map, map + i * image->words, sizeof(usage[i].subsection_map));
 	}
 }
 
@@ -264,7 +264,7 @@ static void build_machine(u64 size)
 	index = at += 2 * image->ranges;
 	block = at += 3 * image->indexed;
 	/* A root per section at worst, two paths of nodes per indexed range, rounding for each piece. */
-	make_room(&arena, 65536 + image->sections * 128 + image->sections * image->words * 8 +
+	make_room(&arena, 65536 + image->sections * (128 + sizeof(struct mem_section_usage)) +
 			 (image->sections < NR_SECTION_ROOTS ? image->sections : NR_SECTION_ROOTS) * PAGE_SIZE +
 			 image->pagemaps * 512 + image->ranges * 64 + image->indexed * 24 * sizeof(struct replay_node) +
 			 image->blocks * 16);

@@ -144,6 +144,7 @@ struct page {
 
 struct mem_section_usage {
 	unsigned long subsection_map[(SUBSECTIONS_PER_SECTION + 63) / 64];
+	unsigned long pageblock_flags[(SUBSECTIONS_PER_SECTION * 4 + 63) / 64]; /* takes room, as in a kernel; empty */
 };
 
 struct mem_section {
