@@ -250,7 +250,13 @@ class Child:
         return self._explained(op, f"no end after {seconds:g} s{self._place()}", "an endless loop? or give it longer")
 
     def _died(self, op: int) -> DiedError:
-        _, status, usage = os.wait4(self._process.pid, 0)
+        gone, status, usage = os.wait4(self._process.pid, os.WNOHANG)
+        end = time.monotonic() + _GRACE
+        while not gone:
+            if time.monotonic() > end:
+                return self._explained(op, "descriptors closed that it did not open", "")
+            time.sleep(0.001)
+            gone, status, usage = os.wait4(self._process.pid, os.WNOHANG)
         self._process.returncode = os.waitstatus_to_exitcode(status)
         self._reader.join(_GRACE)
         code = self._process.returncode
@@ -299,7 +305,9 @@ class Child:
         }
         for what, value in limits.items():
             with contextlib.suppress(ProcessLookupError, PermissionError):
-                resource.prlimit(self._process.pid, what, (value, value if what != resource.RLIMIT_AS else -1))
+                _, most = resource.prlimit(self._process.pid, what)
+                wanted = value if most == resource.RLIM_INFINITY else min(value, most)
+                resource.prlimit(self._process.pid, what, (wanted, most))
 
     def _kill(self) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
