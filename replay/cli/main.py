@@ -22,6 +22,7 @@ from replay.cli import (
     import_,
     info,
     mutate,
+    native,
     profiles,
     run,
     shrink,
@@ -68,6 +69,7 @@ add_command(app, "coverage", coverage.command)
 add_command(app, "mutate", mutate.command)
 add_command(app, "shrink", shrink.command)
 add_command(app, "what-if", what_if.command)
+add_command(app, "native", native.command)
 add_command(app, "info", info.command)
 add_command(app, "validate", validate.command)
 add_command(app, "profiles", profiles.command)
