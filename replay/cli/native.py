@@ -16,6 +16,9 @@ if TYPE_CHECKING:
     from replay.kernel.profiles import Profile
 
 
+_PROCESSES = 12
+
+
 def command(
     candidate: str = typer.Argument(help="File in C, or a built-in form: v4.18, v5.11, v5.12.", show_default=False),
     traces: list[str] = typer.Argument(
@@ -32,7 +35,7 @@ def command(
     ),
     states: int = typer.Option(0, "--states", help="Check on so many lookups of random machines, too.", min=0),
     seed: int = typer.Option(1, help="Of the random machines."),
-    processes: int = typer.Option(12, help="Processes to time in, one after the other; 0: check only.", min=0),
+    processes: int = typer.Option(_PROCESSES, help="Processes to time in, one after the other; 0: check only.", min=0),
     rounds: int = typer.Option(5, help="Samples by turns in each process.", min=1, max=16),
     most: int | None = typer.Option(None, help="Stop after so many lookups of a trace.", min=1),
     time_limit: float = typer.Option(10.0, help="Seconds that 65,536 lookups may take.", min=0.01),
@@ -85,6 +88,35 @@ def command(
         for d in diagnostics:
             warn(f"{d['where']}: {d['message']}" if d["level"] == "warning" else str(d["message"]))
     raise typer.Exit(InputError.exit_code if errors else int(differs))
+
+
+def compare(candidate: str, traces: list[str], baseline: str, repeats: str, *, json: bool) -> None:
+    """Do what ``replay compare`` promises for a candidate in C: native verdicts against tables, and native time.
+
+    Args:
+        candidate: file in C.
+        traces: files, folders, patterns.
+        baseline: kernel whose tables say what is right, and whose C form is timed.
+        repeats: processes to time in, or "auto".
+        json: print one JSON document.
+    """
+    if repeats != "auto" and not repeats.isdecimal():
+        raise UsageError(f"--repeats {repeats}: needed a number, or auto")
+    processes = _PROCESSES if repeats == "auto" else int(repeats)
+    command(
+        candidate,
+        traces,
+        baseline=baseline,
+        profile=None,
+        states=0,
+        seed=1,
+        processes=processes,
+        rounds=5,
+        most=None,
+        time_limit=10.0,
+        memory_limit=1024,
+        json=json,
+    )
 
 
 def _against(baseline: str | None, name: str | None) -> tuple[Profile | None, str | None]:

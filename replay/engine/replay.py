@@ -184,12 +184,6 @@ class Replayer:
             yield from self._kept
             self._kept = []
 
-    @property
-    def index(self) -> StateIndex:
-        """The state codes of the machine as it is now."""
-        self._index.refresh()
-        return self._index
-
     def _engine(self, kind: EventKind) -> LookupEngine:
         self._index.refresh()
         engine = self._engines.get(kind)
