@@ -13,7 +13,23 @@ import traceback
 import typer
 
 from replay import __version__
-from replay.cli import features, import_, info, machine, profiles, run, validate
+from replay.cli import (
+    compare,
+    coverage,
+    diff,
+    explain,
+    features,
+    import_,
+    info,
+    machine,
+    mutate,
+    native,
+    profiles,
+    run,
+    shrink,
+    validate,
+    what_if,
+)
 from replay.cli.common import add_command, emit_json
 from replay.errors import InputError, ReplayError
 
@@ -47,6 +63,14 @@ def _main(
 
 
 add_command(app, "run", run.command)
+add_command(app, "compare", compare.command)
+add_command(app, "diff", diff.command)
+add_command(app, "explain", explain.command)
+add_command(app, "coverage", coverage.command)
+add_command(app, "mutate", mutate.command)
+add_command(app, "shrink", shrink.command)
+add_command(app, "what-if", what_if.command)
+add_command(app, "native", native.command)
 add_command(app, "info", info.command)
 add_command(app, "validate", validate.command)
 add_command(app, "profiles", profiles.command)
@@ -61,6 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal of few characters is no reason to fail
+    # numpy would start a thread per core for linear algebra, which nothing here does: up to a tenth of a small replay.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     code = _run(arguments)
     try:
         sys.stdout.flush()

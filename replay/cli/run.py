@@ -65,8 +65,8 @@ def command(
     form = "dmesg" if as_dmesg else "trace" if as_trace else ""
     from replay.fleet.tasks import cores
 
-    processes = _count("workers", workers)
-    each = _count("threads", threads) or cores()
+    processes = count_of("workers", workers)
+    each = count_of("threads", threads) or cores()
     request = _Request(profile, engine, output, each, processes, scheduler, shards, open_loop, form)
 
     from replay.fleet.corpus import find_traces
@@ -140,11 +140,9 @@ class _Request:
         return runs, errors
 
     def _results(self, traces: list[str], progress: Tell) -> Iterator[Run | InputError]:
-        from replay.fleet.corpus import run_many
-        from replay.fleet.shards import run_sharded
-        from replay.report.kernel_log import log_printer
-
         if self.shards > 1:
+            from replay.fleet.shards import run_sharded
+
             return run_sharded(
                 traces[0],
                 self.profiles,
@@ -154,6 +152,9 @@ class _Request:
                 progress=progress,
                 open_loop=self.open_loop,
             )
+        from replay.fleet.corpus import run_many
+        from replay.report.kernel_log import log_printer
+
         return run_many(
             traces,
             self.profiles,
@@ -168,7 +169,7 @@ class _Request:
         )
 
 
-def _count(option: str, given: str) -> int:
+def count_of(option: str, given: str) -> int:
     """Return a number of workers or threads; 0 stands for one per core."""
     if given == "auto":
         return 0

@@ -10,7 +10,6 @@ from numpy.typing import NDArray
 from replay.engine.rows import Outcomes
 from replay.engine.tally import MAX_DIFFERENCES, Difference, Tally
 from replay.kernel.decision import KernelFunction
-from replay.kernel.registry import check_base
 
 __all__ = ("answered",)
 
@@ -20,6 +19,7 @@ I64 = NDArray[np.int64]
 def answered(
     tally: Tally,
     function: KernelFunction[Any],
+    base: int,
     check: int,
     ret: int,
     rows: I64,
@@ -32,7 +32,8 @@ def answered(
 
     Args:
         tally: where to count.
-        function: whose call it is.
+        function: the kernel's form of it.
+        base: number of its first check in outcomes.
         check: index of the deciding check.
         ret: return code.
         rows: indices of the calls within the batch, int64.
@@ -54,6 +55,6 @@ def answered(
             row = first_row + int(rows[at])
             tally.differ(Difference(function.name, row, int(pfns[at]), str(int(value[at])), shown, 1))
     if outcomes is not None:
-        outcomes["check"][rows] = check_base(function) + check
+        outcomes["check"][rows] = base + check
         outcomes["ret"][rows] = ret
         outcomes["match"][rows] = match

@@ -13,14 +13,17 @@ from replay.kernel.registry import DEVICE_FUNCTIONS
 __all__ = ("compare_asked", "count_steps")
 
 
+_NAMES = frozenset(function.name for function in DEVICE_FUNCTIONS)
+
+
 def count_steps(tally: Tally, call: DeviceCall) -> Step:
     """Count all decisions of a finished call but the last, which is its verdict; return that.
 
     Calls that it made are counted if no row told of them; those of rows are counted with their rows.
     """
     for made in call.own:
-        _decided(tally, made.function, made.check, made.ret)
-    *before, last = (step for step in call.steps if step.function in DEVICE_FUNCTIONS)
+        _decided(tally, made.kernel.function(made.function), made.check, made.ret)
+    *before, last = (step for step in call.steps if step.function.name in _NAMES)
     for step in before:
         _decided(tally, step.function, step.index, step.ret)
     return last

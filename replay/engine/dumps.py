@@ -72,7 +72,13 @@ def _section(machine: Machine, kernel: Kernel, strings: Sequence[str], cell: Cel
     first = (pfn - (section << g.section_shift)) >> g.subsection_shift
     bits = np.packbits(sections.bits(section)[first : first + 64], bitorder="little")
     found = int.from_bytes(bits.tobytes(), "little")
-    return sections.flags(section) & known == cell("recorded_flags") and found == cell("recorded_bits")
+    flags = sections.flags(section)
+    stand_ins = [n for n, mark in enumerate(kernel.rules.marks) if mark.same_as == "taint"]
+    if stand_ins:  # a candidate keeps that flag itself
+        known |= SectionFlags.TAINT_ZONE_DEVICE
+        marks = int(machine.marks.at(np.array([pfn], np.uint64))[0])
+        flags |= SectionFlags.TAINT_ZONE_DEVICE if any(marks >> n & 1 for n in stand_ins) else 0
+    return flags & known == cell("recorded_flags") and found == cell("recorded_bits")
 
 
 def _resources(machine: Machine, kernel: Kernel, strings: Sequence[str], cell: Cell) -> bool:

@@ -12,16 +12,17 @@ from numpy.typing import NDArray
 
 from replay.engine.acceleration import Acceleration
 from replay.engine.answers import answered
-from replay.engine.dense import Stretch, dense_stretches, is_single
+from replay.engine.dense import Stretch, dense_stretches
 from replay.engine.device_report import compare_asked, count_steps
 from replay.engine.dumps import ASPECTS, dump_matches, shown
 from replay.engine.lookups import LookupEngine
+from replay.engine.observer import Observer
 from replay.engine.past import Past
 from replay.engine.poison_call import Decided
 from replay.engine.poison_rows import IS_POISON, PoisonRows
-from replay.engine.queries import metadata_counts, resource_query
+from replay.engine.queries import metadata_counts, metadata_met, metadata_pieces, resource_query
 from replay.engine.resolve import StateIndex
-from replay.engine.rows import Lookups, Outcomes, blank_outcomes, cell_of, kinds_in
+from replay.engine.rows import Lookups, Outcomes, Parts, blank_outcomes, cell_of, kinds_in
 from replay.engine.tabulate import tabulate
 from replay.engine.tally import Difference, Tally
 from replay.engine.threads import Threads
@@ -35,7 +36,7 @@ from replay.kernel.config import config_for, expected_section_bits
 from replay.kernel.decision import KernelFunction
 from replay.kernel.device_calls import DeviceCall
 from replay.kernel.profiles import Profile
-from replay.kernel.registry import FUNCTIONS, STATE_LOOKUPS, check_base
+from replay.kernel.registry import CALLS, FUNCTIONS, STATE_LOOKUPS, Numbering
 from replay.kernel.walk import LOOKUP_FUNCTIONS
 from replay.machine.geometry import check_description
 from replay.trace.batch import Batch
@@ -86,6 +87,8 @@ class Replayer:
         compiled: count lookups in compiled loops: True: all; False: none; None: once the replay is long, if numba is there.
         open_loop: tasks do not die of signals; mappings change by the trace only.
         log: is told every poison call, in the order of the rows.
+        parts: is told the parts of runs within which several checks decide; only with ``keep``.
+        observer: is told which states were met.
         where: name of the trace, for errors.
 
     Raises:
@@ -104,12 +107,16 @@ class Replayer:
         compiled: bool | None = None,
         open_loop: bool = False,
         log: Callable[[Decided], None] | None = None,
+        parts: Callable[[Parts], None] | None = None,
+        observer: Observer | None = None,
         where: str = "trace",
     ) -> None:
         refuse_mismatch(description, profile, where)
-        self.kernel = Kernel(profile.features, config_for(description, profile.features))
-        self.machine = boot(description, profile.features)
+        self.kernel = Kernel(profile.features, config_for(description, profile.features), profile.rules)
+        self.machine = boot(description, profile.features, profile.rules)
+        self._numbers = Numbering.of(profile.rules)
         self.tally = Tally()
+        self.strings = strings
         self._index = StateIndex(self.machine, section_limit=self.kernel.has("kpageflags-section-limit"))
         self._tables = {f.name: tabulate(f, self.kernel) for f in LOOKUP_FUNCTIONS}
         self._threads, self._acceleration = Threads(threads), Acceleration(compiled)
@@ -118,9 +125,12 @@ class Replayer:
         self._poison = PoisonRows(
             self.machine, self.kernel, description, self._index, self._tables, self.tally, open_loop=open_loop, log=log
         )
+        self._poison.observe(observer)
         self._toggles = Toggles(self.machine, self._transitions)
+        toggling = {CALLS[kind].function.name for kind in TOGGLES}
+        self._watched_toggles = any(function in toggling for function, _ in profile.rules.hooks)
         self._watches: list[Watch] = []
-        self._keep = keep
+        self._keep, self._parts, self._observer = keep, parts, observer
         self._kept: list[Outcomes] = []
 
     def feed(self, batch: Batch) -> None:
@@ -131,18 +141,21 @@ class Replayer:
         if batch.given("window") is False and _SPECIAL.isdisjoint(present):
             self._stretch(batch, kinds, 0, len(batch), outcomes, present)
         else:
-            self._mixed(batch, kinds, outcomes)
+            self._mixed(batch, kinds, present, outcomes)
         self.tally.events += len(batch)
         if outcomes is not None:
             self._kept.append(outcomes)
 
-    def _mixed(self, batch: Batch, kinds: NDArray[np.uint8], outcomes: Outcomes | None) -> None:
+    def _mixed(self, batch: Batch, kinds: NDArray[np.uint8], present: list[int], outcomes: Outcomes | None) -> None:
         """Replay a batch in which the machine changes, or rows are answered one by one."""
         special = _special_rows(batch, kinds)
         at = 0
-        for dense in dense_stretches(batch, kinds, special, IS_POISON, self.machine.geometry):
+        # Remembered steps would not tell the hooks of a candidate.
+        geometry = self.machine.geometry
+        stretches = () if self._watched_toggles else dense_stretches(batch, kinds, special, IS_POISON, geometry)
+        for dense in stretches:
             self._sparse(batch, kinds, special, at, dense.first, outcomes)
-            done = not self._watches and self._dense(batch, kinds, dense, outcomes)
+            done = not self._watches and self._dense(batch, kinds, present, dense, outcomes)
             at = dense.end if done else dense.first
         self._sparse(batch, kinds, special, at, len(batch), outcomes)
 
@@ -154,6 +167,18 @@ class Replayer:
         self._poison.finish()
         self._threads.close()
         return self.tally
+
+    @property
+    def index(self) -> StateIndex:
+        """State codes of every pfn at this moment."""
+        self._index.refresh()
+        return self._index
+
+    def take_outcomes(self) -> Outcomes:
+        """Return the outcome columns of the batch that was fed last, its open windows not closed; only with ``keep``."""
+        last = self._kept[-1]
+        self._kept = []
+        return last
 
     def finished(self) -> Iterator[Outcomes]:
         """Yield the outcome columns of the batches that no later row can change any more, in order."""
@@ -167,8 +192,14 @@ class Replayer:
         if engine is None:
             table = self._tables[FUNCTIONS[kind].name]
             engine = self._engines[kind] = LookupEngine(
-                self._index, table, self.tally, self._threads, self._acceleration
+                self._index,
+                table,
+                self.tally,
+                self._numbers.base[table.function.name],
+                self._threads,
+                self._acceleration,
             )
+            engine.parts, engine.observer = self._parts, self._observer
         return engine.sync()
 
     def _sparse(
@@ -181,7 +212,14 @@ class Replayer:
             start = row + 1
         self._stretch(batch, kinds, start, end, outcomes)
 
-    def _dense(self, batch: Batch, kinds: NDArray[np.uint8], stretch: Stretch, outcomes: Outcomes | None) -> bool:
+    def _dense(
+        self,
+        batch: Batch,
+        kinds: NDArray[np.uint8],
+        present: list[int],
+        stretch: Stretch,
+        outcomes: Outcomes | None,
+    ) -> bool:
         """Replay a stretch of toggles and lookups all together; return False if that cannot be done."""
         self._index.refresh()
         rows = stretch.toggles
@@ -193,12 +231,13 @@ class Replayer:
         changes = self._toggles.changes(rows, steps)
         past = Past(self._index, changes)
         here = kinds[stretch.first : stretch.end]
-        for kind in kinds_in(here):
+        for kind in present:  # in the batch; maybe not here
             if kind in STATE_LOOKUPS:
                 found = np.flatnonzero(here == kind) + stretch.first
-                single = is_single(batch, found)
+                single = stretch.is_single(found)
                 engine = self._engine(EventKind(kind))
-                engine.replay(Lookups.of(batch, found[single], single=True), batch.row, outcomes, past)
+                if single.any():
+                    engine.replay(Lookups.of(batch, found[single], single=True), batch.row, outcomes, past)
                 if not single.all():
                     engine.replay(Lookups.of(batch, found[~single]), batch.row, outcomes)
         self._answer_toggles(batch, rows, steps, outcomes)
@@ -211,7 +250,13 @@ class Replayer:
         recorded, pfns = batch.column("recorded_ret")[rows], batch.column("pfn")[rows]
         for (kind, check, ret), which in self._toggles.verdicts(taken):
             known = (recorded[which], mask[which])
-            answered(self.tally, FUNCTIONS[kind], check, ret, rows[which], batch.row, pfns[which], known, outcomes)
+            function, base = self._function(kind)
+            answered(self.tally, function, base, check, ret, rows[which], batch.row, pfns[which], known, outcomes)
+
+    def _function(self, kind: EventKind) -> tuple[KernelFunction[Any], int]:
+        """Return this kernel's form of a function, and the number of its first check in outcomes."""
+        function = self.kernel.function(FUNCTIONS[kind])
+        return function, self._numbers.base[function.name]
 
     def _stretch(
         self,
@@ -244,7 +289,7 @@ class Replayer:
             self._watch(batch, row, kind, cell, outcomes)
         elif kind in _QUERIES:
             check, ret, pages = resource_query(self.machine, self.kernel, kind, cell)
-            self._answered(FUNCTIONS[kind], check, ret, batch.row + row, row, cell, outcomes)
+            self._answered(self._function(kind)[0], check, ret, batch.row + row, row, cell, outcomes)
             if outcomes is not None:
                 outcomes["pages"][row] = pages
         elif kind is EventKind.PGMAP_PFN_VALID:
@@ -263,7 +308,7 @@ class Replayer:
             step = count_steps(self.tally, call)
             self._answered(step.function, step.index, call.ret, row, at, cell, outcomes)
         elif call is not None:
-            self._answered(call.function, call.check, call.ret, row, at, cell, outcomes)
+            self._answered(self.kernel.function(call.function), call.check, call.ret, row, at, cell, outcomes)
         if (asked := self._transitions.asked) is not None:
             self._transitions.asked = None
             compare_asked(self.tally, row, cell("pfn") or 0, asked)
@@ -283,14 +328,19 @@ class Replayer:
         value = cell("recorded_ret")
         recorded = np.array([value or 0]), np.array([value is not None])
         pfn = np.array([cell("pfn") or 0], np.uint64)
-        answered(self.tally, function, check, ret, np.array([at]), row - at, pfn, recorded, outcomes)
+        base = self._numbers.base[function.name]
+        answered(self.tally, function, base, check, ret, np.array([at]), row - at, pfn, recorded, outcomes)
 
     def _metadata(self, batch: Batch, row: int, cell: Cell, outcomes: Outcomes | None) -> None:
         """Answer pgmap_pfn_valid for the pfns of one row."""
-        kind = EventKind.PGMAP_PFN_VALID
-        function = FUNCTIONS[kind]
+        function, base = self._function(EventKind.PGMAP_PFN_VALID)
         lookups = Lookups.of(batch, np.array([row]))
-        decided = metadata_counts(self.machine, self.kernel, cell("pgmap") or 0, lookups.as_runs())
+        pieces = metadata_pieces(self.machine, self.kernel, cell("pgmap") or 0)
+        decided = metadata_counts(pieces, lookups.as_runs())
+        if self._observer is not None:
+            self._observer.metadata(metadata_met(self.machine, cell("pgmap") or 0, lookups.as_runs()))
+        if self._parts is not None and len(decided) > 1:
+            self._parts(Parts(np.full(pieces[0].size, row), *pieces, np.zeros(pieces[0].size, np.bool_)))
         total = sum(n for _, n in decided)
         yes = sum(n for check, n in decided if function.checks[check].answer.value)
         for check, n in decided:
@@ -309,7 +359,7 @@ class Replayer:
         if outcomes is not None:
             outcomes["pages"][row] = yes
             outcomes["match"][row] = match
-            outcomes["check"][row] = check_base(function) + decided[0][0] if len(decided) == 1 else CHECK_SEVERAL
+            outcomes["check"][row] = base + decided[0][0] if len(decided) == 1 else CHECK_SEVERAL
 
     def _watch(self, batch: Batch, row: int, kind: EventKind, cell: Cell, outcomes: Outcomes | None) -> None:
         """Start a watch on a row with a window, or on a dump; it sees the present state at once."""

@@ -88,6 +88,8 @@ class Transitions:
             self._idle.update({number} if phase is Phase.BEGIN else ())
             return None
         call.begin()
+        if call.ret == 0 and not isinstance(call, DeviceCall):
+            call.happened("begin", call.request.start, call.request.end)
         if phase is Phase.WHOLE:
             _finish(call, parent)
         else:

@@ -235,6 +235,7 @@ DAX_FUNCTIONS = (
 
 def decide(function: KernelFunction[Any], facts: object, kernel: Kernel, imposed: int = 0) -> tuple[str, Step]:
     """Return the id of the check that decides, and the step; ``imposed`` is the code where it comes from another call."""
+    function = kernel.function(function)
     index = function.decide(facts, kernel.features)
     check = function.checks[index]
     ret = imposed if check.imposed else check.answer.value

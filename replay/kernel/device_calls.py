@@ -86,6 +86,8 @@ class DeviceCall(Call):
             call = self.nested(self.asked.call, told)
             assert call is not None
             call.begin()
+            if call.ret == 0:
+                call.happened("begin", call.request.start, call.request.end)
             call.done()
             self.own.append(call)
             told = Request()  # what the row says holds for the first call
@@ -250,11 +252,11 @@ class NamespaceCall(DeviceCall):
             r.first_byte, r.last_byte + 1 - r.first_byte, mode, r.value or 1 << SUBSECTION_SHIFT, devdax
         )
         check, ret, info = create(m, self.kernel, namespace)
-        steps = [_as_step(ND_PFN_INIT, check, ret)]
+        steps = [_as_step(self.kernel.function(ND_PFN_INIT), check, ret)]
         if info is None:
             return steps
         check, ret, layout = attach(m.geometry, self.kernel, namespace, info)
-        steps.append(_as_step(ND_PFN_VALIDATE, check, ret))
+        steps.append(_as_step(self.kernel.function(ND_PFN_VALIDATE), check, ret))
         if layout is None:
             return steps
         if devdax:

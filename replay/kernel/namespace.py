@@ -226,8 +226,9 @@ def create(
         no_metadata=fact(dataoff >= namespace.size),
         no_data=fact(dataoff + pad + trunc >= namespace.size),
     )
-    check = ND_PFN_INIT.decide(facts, kernel.features)
-    ret = ND_PFN_INIT.checks[check].answer.value
+    function = kernel.function(ND_PFN_INIT)
+    check = function.decide(facts, kernel.features)
+    ret = function.checks[check].answer.value
     minor = 2 + kernel.has("namespace-subsection-layout") + kernel.has("namespace-page-size")
     return check, ret, None if ret else InfoBlock(dataoff, pad, trunc, namespace.align, namespace.mode, minor)
 
@@ -286,8 +287,9 @@ def attach(
         edges=fact(start % unit or end % unit),
         no_data=fact(info.dataoff >= namespace.size - info.start_pad - info.end_trunc),
     )
-    check = ND_PFN_VALIDATE.decide(facts, kernel.features)
-    ret = ND_PFN_VALIDATE.checks[check].answer.value
+    function = kernel.function(ND_PFN_VALIDATE)
+    check = function.decide(facts, kernel.features)
+    ret = function.checks[check].answer.value
     first, last, dataoff = start >> shift, end >> shift, info.dataoff >> shift
     coarse = not kernel.has("namespace-subsection-layout")
     base = first & -(geometry.pages_per_section if coarse else geometry.pages_per_subsection)

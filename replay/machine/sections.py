@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ class Sections:
         self._bits: dict[int, int] = {}  # bit n: subsection n is populated
         self._all = (1 << geometry.subsections_per_section) - 1
         self._sorted: NDArray[np.uint64] | None = None
+        self.gone: Callable[[int], None] | None = None  # is told the number of a section that goes
 
     def __len__(self) -> int:
         return len(self._flags)
@@ -40,6 +41,7 @@ class Sections:
         twin = Sections(self.geometry, whole=self.whole)
         twin._flags = dict(self._flags)
         twin._bits = dict(self._bits)
+        twin.gone = self.gone
         return twin
 
     def numbers(self) -> NDArray[np.uint64]:
@@ -64,6 +66,18 @@ class Sections:
         rows = np.frombuffer(packed, np.uint8).reshape(-1, size)
         bits = np.unpackbits(rows, axis=1, bitorder="little")[:, :width]
         return np.asarray(bits != 0, np.bool_)
+
+    def table(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
+        """Return numbers, flags and subsection maps (64 subsections to a word, one row each) of the present sections."""
+        numbers = self.numbers()
+        words = -(-self.geometry.subsections_per_section // 64)
+        ascending = numbers.tolist()
+        flags = np.fromiter(map(self._flags.__getitem__, ascending), np.uint64, len(ascending))
+        if words == 1:
+            maps = np.fromiter(map(self._bits.__getitem__, ascending), np.uint64, len(ascending))
+            return numbers, flags, maps.reshape(-1, 1)
+        packed = b"".join([self._bits[n].to_bytes(8 * words, "little") for n in ascending])
+        return numbers, flags, np.frombuffer(packed, "<u8").reshape(-1, words).astype(np.uint64)
 
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         """Yield (section, first subsection, subsection after the last) of the parts of a range, section by section."""
@@ -121,6 +135,8 @@ class Sections:
             else:
                 del self._flags[section], self._bits[section]
                 self._sorted = None
+                if self.gone is not None:
+                    self.gone(section)
 
     def mark(self, start: int, end: int, flag: SectionFlags, *, on: bool) -> None:
         """Set or clear a flag on the valid sections that a range touches (clearing: on every present one)."""

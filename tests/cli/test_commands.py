@@ -20,6 +20,14 @@ RECORDED = Path(__file__).parents[2] / "traces" / "recorded"
 WALK = RECORDED / "6.1.192-s1-walk-boot.arrow"
 LEAVES = (
     ("run",),
+    ("compare",),
+    ("diff",),
+    ("explain",),
+    ("coverage",),
+    ("mutate",),
+    ("shrink",),
+    ("what-if",),
+    ("native",),
     ("info",),
     ("validate",),
     ("profiles",),
