@@ -16,7 +16,7 @@ from replay.kernel.profiles import Profile
 from replay.machine.geometry import Geometry
 from replay.trace.batch import Batch
 from replay.trace.reader import TraceFile
-from replay.trace.schema import TRANSITIONS
+from replay.trace.schema import DEVICE_CALLS, TRANSITIONS
 
 __all__ = ("MAX_LOOKUPS", "TraceLookups")
 
@@ -25,7 +25,7 @@ MAX_LOOKUPS = 1 << 34  # of one stretch; each is a call, so more would take minu
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
 
-_MOVES = np.isin(np.arange(256), list(TRANSITIONS))
+_MOVES = np.isin(np.arange(256), [*TRANSITIONS, *DEVICE_CALLS])
 # Poison changes nothing that lookups look at, but some kernels refuse to take poisoned memory off.
 _FOLLOWED = _MOVES | IS_POISON
 
