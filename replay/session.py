@@ -9,10 +9,12 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeAlias
 
+import numpy as np
+
 from replay import __version__
 from replay.engine.poison_call import Decided
 from replay.engine.poison_verdicts import poison_functions
-from replay.engine.replay import Replay, replay_trace
+from replay.engine.replay import Replay, Replayer, replay_trace
 from replay.engine.tally import Tally
 from replay.errors import UsageError
 from replay.kernel.calls import Kernel
@@ -20,10 +22,12 @@ from replay.kernel.config import KernelConfig
 from replay.kernel.profiles import Profile, profile
 from replay.kernel.registry import Numbering
 from replay.kernel.rules import BUILT_IN
+from replay.machine.machine import Machine
 from replay.trace.outcome_file import OutcomeWriter
 from replay.trace.reader import TraceFile
+from replay.trace.schema import LOOKUPS, EventKind
 
-__all__ = ("ENGINES", "CallLog", "CheckNames", "Run", "check_names", "named", "run")
+__all__ = ("ENGINES", "CallLog", "CheckNames", "Moment", "Run", "check_names", "machine_at", "named", "run")
 
 ENGINES = ("vector", "scalar")
 
@@ -201,3 +205,75 @@ def _engine(name: str) -> Callable[..., Replay]:
     from replay.compare.reference import replay_trace as reference  # noqa: PLC0415 - only when asked for
 
     return reference
+
+
+@dataclass(frozen=True)
+class Moment:
+    """The machine at one moment of a replay.
+
+    Attributes:
+        trace: path as given.
+        digest: identity of the trace.
+        profile: the kernel.
+        row: the row that is about to come; the number of rows at the end.
+        rows: of the trace.
+        machine: the memory.
+    """
+
+    trace: str
+    digest: str
+    profile: Profile
+    row: int
+    rows: int
+    machine: Machine
+
+
+def machine_at(
+    path: str | os.PathLike[str],
+    kernel: str | Profile | None = None,
+    at: int | str | None = None,
+    *,
+    progress: Callable[[int, int], None] | None = None,
+) -> Moment:
+    """Replay a trace up to a row, and return the machine as it is then.
+
+    Args:
+        path: the trace.
+        kernel: profile or its name; None takes the kernel that the trace was recorded on.
+        at: the first row that is not carried out; or how a mark begins, for the row of the first such mark; None: all are
+            carried out.
+        progress: is told (rows done, rows in all).
+
+    Raises:
+        TraceError: the trace is damaged, or makes no sense.
+        UsageError: unknown profile, a profile that cannot replay this machine, or a row or mark that is not there.
+    """
+    with TraceFile.open(path) as trace:
+        chosen = named(kernel or trace.machine.kernel)
+        stop = _row_of_mark(trace, at) if isinstance(at, str) else trace.rows if at is None else at
+        if not 0 <= stop <= trace.rows:
+            raise UsageError(f"{path}: row {stop}; the trace has {trace.rows} rows, give 0 to {trace.rows}")
+        replayer = Replayer(trace.machine, chosen, trace.strings, where=str(path))
+        for batch in trace.batches():
+            if batch.row >= stop:
+                break
+            part = batch.part(0, min(len(batch), stop - batch.row))
+            # Lookups change nothing, and take most of the time.
+            kinds = np.asarray(part.column("kind"), np.uint8)
+            replayer.feed(part.replaced("kind", np.where(_IS_LOOKUP[kinds], np.uint8(EventKind.MARK), kinds)))
+            if progress is not None:
+                progress(part.row + len(part), stop)
+        return Moment(str(path), trace.digest, chosen, stop, trace.rows, replayer.machine)
+
+
+def _row_of_mark(trace: TraceFile, text: str) -> int:
+    """Return the row of the first mark whose text begins so."""
+    wanted = [number for number, string in enumerate(trace.strings) if string.startswith(text)]
+    for batch in trace.batches(columns=("kind", "label")):
+        found = (batch.column("kind") == EventKind.MARK) & np.isin(batch.column("label"), wanted) & batch.given("label")
+        if found.any():
+            return batch.row + int(np.argmax(found))
+    raise UsageError(f"{trace.path}: no mark begins with {text!r}; give a row number, or the beginning of a mark")
+
+
+_IS_LOOKUP = np.isin(np.arange(256), list(LOOKUPS))

@@ -21,6 +21,7 @@ from replay.cli import (
     features,
     import_,
     info,
+    machine,
     mutate,
     native,
     profiles,
@@ -75,6 +76,7 @@ add_command(app, "validate", validate.command)
 add_command(app, "profiles", profiles.command)
 add_command(app, "features", features.command)
 app.add_typer(import_.app, name="import")
+app.add_typer(machine.app, name="machine")
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from replay.kernel.access import ACCESS, AccessState
 from replay.kernel.block_size import MEMORY_BLOCK_SIZE, BlockSizeFacts
-from replay.kernel.dax import (
+from replay.kernel.dax_rules import (
     DAX_ID,
     DAX_MATCH,
     DAX_PROBE,
@@ -20,7 +20,7 @@ from replay.kernel.dax import (
     ProbeFacts,
     RangeFacts,
 )
-from replay.kernel.dax import RemoveFacts as TakeBackFacts
+from replay.kernel.dax_rules import RemoveFacts as TakeBackFacts
 from replay.kernel.decision import KernelFunction
 from replay.kernel.hotplug import ADD_MEMORY, REMOVE_MEMORY, AddFacts, RemoveFacts
 from replay.kernel.kill import KILL_ACCESSING_PROCESS, KILL_PROCS, KILL_PROCS_2009, KillState

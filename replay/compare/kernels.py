@@ -23,7 +23,7 @@ from replay.kernel.walk import LOOKUP_FUNCTIONS
 from replay.trace.batch import Batch
 from replay.trace.header import MachineDescription
 from replay.trace.reader import TraceFile
-from replay.trace.schema import POISON_CALLS, EventKind
+from replay.trace.schema import DEVICE_CALLS, POISON_CALLS, EventKind
 
 __all__ = ("Comparison", "Differing", "Pair", "Part", "compare_trace")
 
@@ -244,7 +244,7 @@ def _take(
         rows = np.flatnonzero(kinds == number)
         if kind in _LOOKUPS:
             found = _lookups(batch, kind, rows, sides)
-        elif kind in _CALLS or kind in POISON_CALLS:
+        elif kind in _CALLS or kind in POISON_CALLS or kind in DEVICE_CALLS:
             found = _calls(batch, kind, rows, sides)
         else:
             continue
@@ -304,7 +304,7 @@ def _calls(
             continue  # later rows of a call that was answered before
         verdicts = answer_in_full(both[0], both[1])
         picked = units.take(at)
-        cause = Cause(kind.name.lower() if kind in POISON_CALLS else FUNCTIONS[kind].name, *verdicts)
+        cause = Cause(FUNCTIONS[kind].name if kind in FUNCTIONS else kind.name.lower(), *verdicts)
         rets = [v[names.index("ret")] for v in (values[:half], values[half:])]
         agrees = [
             0 if v.check == "undecided" else int((given[at] & (value[at] == ret)).sum())

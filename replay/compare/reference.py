@@ -9,23 +9,23 @@ from typing import Any
 
 import numpy as np
 
+from replay.engine.dumps import ASPECTS
 from replay.engine.replay import Replay, refuse_mismatch
 from replay.engine.rows import Outcomes, blank_outcomes
-from replay.engine.tally import DUMP, SLOW_PATH, Difference, Tally
+from replay.engine.tally import SLOW_PATH, Difference, Tally
 from replay.engine.watches import RACE
 from replay.kernel.decision import Check
 from replay.kernel.profiles import Profile
-from replay.kernel.registry import CHECK_NAMES, FUNCTIONS
+from replay.kernel.registry import CHECK_NAMES, DEVICE_FUNCTIONS, FUNCTIONS
 from replay.kernel.walk import GET_DEV_PAGEMAP
 from replay.scalar import replay_trace as scalar_rows
 from replay.scalar.rows import rows_of
 from replay.trace.outcomes import CHECK_NONE, CHECK_SEVERAL, OUTCOME_COLUMNS, outcome_dtype
 from replay.trace.reader import TraceFile
-from replay.trace.schema import LOOKUPS, TRANSITIONS, EventKind
+from replay.trace.schema import DEVICE_CALLS, DUMPS, LOOKUPS, TRANSITIONS, EventKind
 
 __all__ = ("replay_trace",)
 
-_DUMPS = (EventKind.SECTIONS_DUMP, EventKind.SECTION_STATE)
 _STATE_LOOKUPS = LOOKUPS - {EventKind.REGION_INTERSECTS, EventKind.WALK_SYSTEM_RAM_RANGE}
 Row = Mapping[str, int | None]
 
@@ -77,7 +77,7 @@ def _step(kind: EventKind, question: str, features: frozenset[str]) -> Check[Any
 def _name_check(row: Row, outcome: dict[str, object], features: frozenset[str]) -> None:
     """Let ``check`` be the name that the kernel functions have for it."""
     function, slash, question = str(outcome["check"]).partition("/")
-    if slash:
+    if slash and row["kind"] not in DEVICE_CALLS:  # these have the same names
         outcome["check"] = f"{function}/{_step(EventKind(row['kind'] or 0), question, features).id}"
 
 
@@ -98,18 +98,34 @@ def _count(tally: Tally, number: int, row: Row, outcome: dict[str, object]) -> N
         name = str(outcome["check"]).partition("/")[2]
         step = next(c for c in FUNCTIONS[kind].checks if c.id == name)
         tally.decided(FUNCTIONS[kind].name, name, str(out["ret"]) if step.imposed else step.answer.name, 1)
-    if kind in FUNCTIONS or kind in _DUMPS:
+    if kind in DEVICE_CALLS and outcome["check"]:
+        _count_device(tally, number, row, outcome)
+    made = kind not in TRANSITIONS or bool(outcome["check"])  # else a call that this kernel's driver does not make
+    if (kind in FUNCTIONS and made) or kind in DUMPS:
         _compare(tally, number, kind, row, outcome, units)
     elif kind.name.lower() in {"memory_failure", "soft_offline_page", "unpoison_memory"}:
         given = int(row.get("recorded_ret") is not None)
         tally.compare(kind.name.lower(), given, 0, "not decided by the scalar reference", given)
 
 
+def _count_device(tally: Tally, number: int, row: Row, outcome: dict[str, object]) -> None:
+    """Count the verdict of a call about devices; the reference tells of no decisions on the way."""
+    name, _, check = str(outcome["check"]).partition("/")
+    function = next(f for f in DEVICE_FUNCTIONS if f.name == name)
+    step = next(c for c in function.checks if c.id == check)
+    tally.decided(name, check, str(outcome["ret"]) if step.imposed else step.answer.name, 1)
+    recorded = row.get("recorded_ret")
+    if recorded is not None:
+        tally.compare(name, 1, _number(outcome, "match"))
+        if not outcome["match"]:
+            tally.differ(Difference(name, number, 0, str(recorded), f"{outcome['ret']} ({check})", 1))
+
+
 def _compare(tally: Tally, number: int, kind: EventKind, row: Row, outcome: dict[str, object], units: int) -> None:
-    function, check = DUMP, ""
+    function, check = ASPECTS.get(kind, ""), ""
     if kind in FUNCTIONS:
         function, check = FUNCTIONS[kind].name, str(outcome["check"]).partition("/")[2]
-    aspects = [(function, "match", kind in _DUMPS or row.get("recorded_ret") is not None)]
+    aspects = [(function, "match", kind in DUMPS or row.get("recorded_ret") is not None)]
     if kind is EventKind.PFN_TO_ONLINE_PAGE:
         aspects.append((SLOW_PATH, "slow_match", row.get("recorded_slow") is not None))
     if kind in {EventKind.PFN_TO_ONLINE_PAGE, EventKind.GET_DEV_PAGEMAP}:

@@ -12,7 +12,7 @@ from replay.kernel.decision import KernelFunction
 from replay.kernel.registry import FUNCTIONS, Numbering
 from replay.trace.outcomes import CHECK_NONE
 from replay.trace.poison import NO_ACTION
-from replay.trace.schema import POISON_CALLS, EventKind
+from replay.trace.schema import DEVICE_CALLS, POISON_CALLS, EventKind
 
 __all__ = ("KernelWords",)
 
@@ -28,7 +28,7 @@ class KernelWords:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
-        self._base = Numbering.of(kernel.rules).base
+        self._numbers = Numbering.of(kernel.rules)
         self._poison = poison_functions(kernel)
         self._known: dict[tuple[object, ...], Verdict] = {}
 
@@ -38,13 +38,15 @@ class KernelWords:
 
     def base(self, kind: EventKind) -> int:
         """Return the number of the function's first check in outcomes."""
-        return self._base[FUNCTIONS[kind].name]
+        return self._numbers.base[FUNCTIONS[kind].name]
 
     def same_rules(self, other: KernelWords, kind: EventKind) -> bool:
         """Return whether the function behind rows of a kind is the same in another kernel, whatever it is asked about.
 
         Rules of poison calls look at features too, so kernels with different features are not taken for the same there.
         """
+        if kind in DEVICE_CALLS:
+            return self.kernel.features == other.kernel.features  # many functions, by feature
         if kind in POISON_CALLS:
             name = kind.name.lower()
             return self.kernel.features == other.kernel.features and self._poison[name] is other._poison[name]
@@ -60,8 +62,10 @@ class KernelWords:
         """Return the verdict of a call; the number of the check is that of outcomes."""
         if check == CHECK_NONE:
             return Verdict("part of a call", "", "")
-        step = self.function(kind).checks[check - self.base(kind)]
-        return Verdict(step.id, str(ret) if step.imposed else step.answer.name, str(ret))
+        step = self._numbers.checks[check]
+        # Calls about devices go through several functions: which one refuses is part of the reason.
+        name = self._numbers.names[check] if kind in DEVICE_CALLS else step.id
+        return Verdict(name, str(ret) if step.imposed else step.answer.name, str(ret))
 
     def poison(self, kind: EventKind, values: tuple[int, ...]) -> Verdict:
         """Return the verdict of a poison call.

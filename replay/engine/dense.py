@@ -76,6 +76,8 @@ def dense_stretches(
     toggle = _IS_TOGGLE[kinds[special]]
     if batch.given("phase") is not False:
         toggle &= batch.column("phase")[special] == 0
+    if batch.given("caller") is not False:
+        toggle &= np.logical_not(batch.given("caller"))[special]  # a driver decides whether these are made
     toggles = special[toggle]
     if toggles.size < _FEWEST:
         return []

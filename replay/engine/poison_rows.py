@@ -21,6 +21,7 @@ from replay.engine.tally import Tally
 from replay.engine.transitions import Cell
 from replay.errors import TraceError
 from replay.kernel.calls import Call, Kernel
+from replay.kernel.hotplug import RemoveMemory
 from replay.kernel.memremap import MemunmapPages
 from replay.kernel.resource_queries import within_is_data
 from replay.kernel.walk import PFN_TO_ONLINE_PAGE, PFN_VALID, Bit, PgmapState
@@ -166,11 +167,14 @@ class PoisonRows:
             self._going[number] = call
         if phase not in {Phase.WHOLE, Phase.DONE} or number not in self._going:
             return
-        done = self._going.pop(number)
-        if isinstance(done, MemunmapPages):
+        self.gone(self._going.pop(number))
+
+    def gone(self, done: Call) -> None:
+        """Follow a finished call: memory that it took away takes its poison with it."""
+        if done.ret == 0 and isinstance(done, MemunmapPages):
             for start, end in done.pagemap.ranges if done.pagemap else ():
                 self._engine.unmapped(start, end)
-        else:
+        elif done.ret == 0 and isinstance(done, RemoveMemory):
             self._engine.removed(done.request.start, done.request.end)
 
     def finish(self) -> None:

@@ -1,4 +1,4 @@
-"""Lookups that are not a matter of a pfn's state code: pagemap metadata, the resource tree, section dumps."""
+"""Lookups that are not a matter of a pfn's state code: pagemap metadata, the resource tree."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from replay.kernel.resource_queries import (
     walk_system_ram_range,
 )
 from replay.machine.machine import Machine
-from replay.trace.schema import EventKind, SectionFlags
+from replay.trace.schema import EventKind
 
 U8 = NDArray[np.uint8]
 U64 = NDArray[np.uint64]
 
-__all__ = ("dump_matches", "metadata_counts", "metadata_facts", "metadata_met", "metadata_pieces", "resource_query")
+__all__ = ("metadata_counts", "metadata_facts", "metadata_met", "metadata_pieces", "resource_query")
 
 
 def metadata_facts(machine: Machine, pgmap: int) -> tuple[U64, MetadataFacts]:
@@ -71,34 +71,3 @@ def resource_query(machine: Machine, kernel: Kernel, kind: EventKind, cell: Cell
         return check, ret, 0
     start = cell("pfn") or 0
     return walk_system_ram_range(machine, kernel, start, start + (cell("nr_pages") or 0))
-
-
-def dump_matches(machine: Machine, kernel: Kernel, kind: EventKind, cell: Cell) -> bool:
-    """Return whether the section table is what a dump row says.
-
-    Args:
-        machine: whose sections.
-        kernel: flags that it does not have are not expected.
-        kind: SECTIONS_DUMP (number of present sections) or SECTION_STATE (flags and 64 subsections).
-        cell: gives a column of the row.
-    """
-    g, sections = machine.geometry, machine.sections
-    if kind is EventKind.SECTIONS_DUMP:
-        return len(sections) == (cell("nr_pages") or 0)
-    pfn = cell("pfn") or 0
-    section = pfn >> g.section_shift
-    known = SectionFlags.PRESENT | SectionFlags.HAS_MEM_MAP | SectionFlags.ONLINE
-    if kernel.has("section-early"):
-        known |= SectionFlags.EARLY
-    if kernel.has("taint-zone-device"):
-        known |= SectionFlags.TAINT_ZONE_DEVICE
-    first = (pfn - (section << g.section_shift)) >> g.subsection_shift
-    bits = np.packbits(sections.bits(section)[first : first + 64], bitorder="little")
-    found = int.from_bytes(bits.tobytes(), "little")
-    flags = sections.flags(section)
-    stand_ins = [n for n, mark in enumerate(kernel.rules.marks) if mark.same_as == "taint"]
-    if stand_ins:  # a candidate keeps that flag itself
-        known |= SectionFlags.TAINT_ZONE_DEVICE
-        marks = int(machine.marks.at(np.array([pfn], np.uint64))[0])
-        flags |= SectionFlags.TAINT_ZONE_DEVICE if any(marks >> n & 1 for n in stand_ins) else 0
-    return flags & known == cell("recorded_flags") and found == cell("recorded_bits")

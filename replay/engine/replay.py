@@ -13,12 +13,14 @@ from numpy.typing import NDArray
 from replay.engine.acceleration import Acceleration
 from replay.engine.answers import answered
 from replay.engine.dense import Stretch, dense_stretches
+from replay.engine.device_report import compare_asked, count_steps
+from replay.engine.dumps import ASPECTS, dump_matches, shown
 from replay.engine.lookups import LookupEngine
 from replay.engine.observer import Observer
 from replay.engine.past import Past
 from replay.engine.poison_call import Decided
 from replay.engine.poison_rows import IS_POISON, PoisonRows
-from replay.engine.queries import dump_matches, metadata_counts, metadata_met, metadata_pieces, resource_query
+from replay.engine.queries import metadata_counts, metadata_met, metadata_pieces, resource_query
 from replay.engine.resolve import StateIndex
 from replay.engine.rows import Lookups, Outcomes, Parts, blank_outcomes, cell_of, kinds_in
 from replay.engine.tabulate import tabulate
@@ -32,6 +34,7 @@ from replay.kernel.boot import boot
 from replay.kernel.calls import Kernel
 from replay.kernel.config import config_for, expected_section_bits
 from replay.kernel.decision import KernelFunction
+from replay.kernel.device_calls import DeviceCall
 from replay.kernel.profiles import Profile
 from replay.kernel.registry import CALLS, FUNCTIONS, STATE_LOOKUPS, Numbering
 from replay.kernel.walk import LOOKUP_FUNCTIONS
@@ -40,7 +43,7 @@ from replay.trace.batch import Batch
 from replay.trace.header import MachineDescription
 from replay.trace.outcomes import CHECK_SEVERAL
 from replay.trace.reader import TraceFile
-from replay.trace.schema import TRANSITIONS, EventKind
+from replay.trace.schema import DEVICE_CALLS, DUMPS, TRANSITIONS, EventKind
 
 I64 = NDArray[np.int64]
 
@@ -48,9 +51,8 @@ __all__ = ("Replay", "Replayer", "refuse_mismatch", "replay_trace")
 
 _FEW_ROWS, _MANY_ROWS = 1 << 20, 1 << 22
 _QUERIES = {EventKind.REGION_INTERSECTS, EventKind.WALK_SYSTEM_RAM_RANGE}
-_DUMPS = {EventKind.SECTIONS_DUMP, EventKind.SECTION_STATE}
 _IS_WATCHABLE = np.isin(np.arange(256), STATE_LOOKUPS)
-_SPECIAL = {*TRANSITIONS, *_QUERIES, *_DUMPS, EventKind.PGMAP_PFN_VALID}
+_SPECIAL = {*TRANSITIONS, *DEVICE_CALLS, *_QUERIES, *DUMPS, EventKind.PGMAP_PFN_VALID}
 _IS_SPECIAL = np.isin(np.arange(256), list(_SPECIAL))
 
 
@@ -248,12 +250,12 @@ class Replayer:
         recorded, pfns = batch.column("recorded_ret")[rows], batch.column("pfn")[rows]
         for (kind, check, ret), which in self._toggles.verdicts(taken):
             known = (recorded[which], mask[which])
-            function, base = self._function(kind)
+            function, base = self._form(FUNCTIONS[kind])
             answered(self.tally, function, base, check, ret, rows[which], batch.row, pfns[which], known, outcomes)
 
-    def _function(self, kind: EventKind) -> tuple[KernelFunction[Any], int]:
+    def _form(self, built_in: KernelFunction[Any]) -> tuple[KernelFunction[Any], int]:
         """Return this kernel's form of a function, and the number of its first check in outcomes."""
-        function = self.kernel.function(FUNCTIONS[kind])
+        function = self.kernel.function(built_in)
         return function, self._numbers.base[function.name]
 
     def _stretch(
@@ -281,13 +283,13 @@ class Replayer:
     def _special(self, batch: Batch, kind: EventKind, row: int, outcomes: Outcomes | None) -> None:
         """Replay a row that changes the machine, or that is answered one by one."""
         cell = cell_of(batch, row)
-        if kind in TRANSITIONS:
+        if kind in TRANSITIONS or kind in DEVICE_CALLS:
             self._transition(batch.row + row, row, kind, cell, outcomes)
-        elif kind in _DUMPS:
+        elif kind in DUMPS:
             self._watch(batch, row, kind, cell, outcomes)
         elif kind in _QUERIES:
             check, ret, pages = resource_query(self.machine, self.kernel, kind, cell)
-            self._answered(kind, check, ret, batch.row + row, row, cell, outcomes)
+            self._answered(FUNCTIONS[kind], check, ret, batch.row + row, row, cell, outcomes)
             if outcomes is not None:
                 outcomes["pages"][row] = pages
         elif kind is EventKind.PGMAP_PFN_VALID:
@@ -300,23 +302,38 @@ class Replayer:
         self._toggles.moved() if kind in TOGGLES else self._toggles.forget()
         call = self._transitions.carry_out(kind, cell)
         self._poison.after(kind, cell, call)
-        if call is not None:
-            self._answered(kind, call.check, call.ret, row, at, cell, outcomes)
+        if isinstance(call, DeviceCall):
+            for made in call.own:
+                self._poison.gone(made)
+            step = count_steps(self.tally, call)
+            self._answered(step.function, step.index, call.ret, row, at, cell, outcomes)
+        elif call is not None:
+            self._answered(call.function, call.check, call.ret, row, at, cell, outcomes)
+        if (asked := self._transitions.asked) is not None:
+            self._transitions.asked = None
+            compare_asked(self.tally, row, cell("pfn") or 0, asked)
         self._watches = observe_all(self._watches, row, self.tally)
 
     def _answered(
-        self, kind: EventKind, check: int, ret: int, row: int, at: int, cell: Cell, outcomes: Outcomes | None
+        self,
+        function: KernelFunction[Any],
+        check: int,
+        ret: int,
+        row: int,
+        at: int,
+        cell: Cell,
+        outcomes: Outcomes | None,
     ) -> None:
         """Count a verdict that is a return code."""
         value = cell("recorded_ret")
         recorded = np.array([value or 0]), np.array([value is not None])
         pfn = np.array([cell("pfn") or 0], np.uint64)
-        function, base = self._function(kind)
+        function, base = self._form(function)
         answered(self.tally, function, base, check, ret, np.array([at]), row - at, pfn, recorded, outcomes)
 
     def _metadata(self, batch: Batch, row: int, cell: Cell, outcomes: Outcomes | None) -> None:
         """Answer pgmap_pfn_valid for the pfns of one row."""
-        function, base = self._function(EventKind.PGMAP_PFN_VALID)
+        function, base = self._form(FUNCTIONS[EventKind.PGMAP_PFN_VALID])
         lookups = Lookups.of(batch, np.array([row]))
         pieces = metadata_pieces(self.machine, self.kernel, cell("pgmap") or 0)
         decided = metadata_counts(pieces, lookups.as_runs())
@@ -347,8 +364,18 @@ class Replayer:
     def _watch(self, batch: Batch, row: int, kind: EventKind, cell: Cell, outcomes: Outcomes | None) -> None:
         """Start a watch on a row with a window, or on a dump; it sees the present state at once."""
         number = batch.row + row
-        if kind in _DUMPS:
-            watch = watch_dump(number, row, cell, lambda: dump_matches(self.machine, self.kernel, kind, cell), outcomes)
+        if kind in DUMPS:
+            strings = self._transitions.strings
+            words = shown(strings, kind, cell)
+            watch = watch_dump(
+                number,
+                row,
+                cell,
+                ASPECTS[kind],
+                words,
+                lambda: dump_matches(self.machine, self.kernel, strings, kind, cell),
+                outcomes,
+            )
         else:
             runs = Lookups.of(batch, np.array([row])).as_runs()
             watch = watch_lookup(number, row, cell, runs, lambda: self._engine(kind), outcomes)

@@ -12,9 +12,25 @@ from numpy.typing import NDArray
 
 from replay.errors import InvariantError
 
-__all__ = ("DUMP", "MAX_DIFFERENCES", "SLOW_PATH", "Agreement", "Difference", "RangeCount", "Tally")
+__all__ = (
+    "BLOCKS",
+    "DAXES",
+    "DRIVER_CALLS",
+    "DUMP",
+    "MAX_DIFFERENCES",
+    "RESOURCES",
+    "SLOW_PATH",
+    "Agreement",
+    "Difference",
+    "RangeCount",
+    "Tally",
+)
 
 DUMP = "section dump"  # aspect: flags and subsection maps of recorded section tables
+RESOURCES = "resource dump"  # aspect: entries of recorded resource trees
+BLOCKS = "memory block dump"  # aspect: recorded memory block devices, and whether they are online
+DAXES = "dax device dump"  # aspect: recorded devices of the dax bus
+DRIVER_CALLS = "calls made by drivers"  # aspect: what drivers asked for: ranges, altmaps, names
 SLOW_PATH = "pfn_to_online_page slow path"  # aspect: whether the lookup asked for a pagemap
 
 _FEW = 16

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from replay.engine.lookups import LookupEngine
 from replay.engine.rows import Outcomes
 from replay.engine.runs import Runs
-from replay.engine.tally import DUMP, SLOW_PATH, Difference, Tally
+from replay.engine.tally import SLOW_PATH, Difference, Tally
 from replay.engine.transitions import Cell
 from replay.errors import InputError
 from replay.kernel.walk import GET_DEV_PAGEMAP
@@ -103,11 +103,21 @@ class Watch:
             self.outcomes["race"][self.at] = int(race.sum())
 
 
-def watch_dump(row: int, at: int, cell: Cell, matches: Callable[[], bool], outcomes: Outcomes | None) -> Watch:
-    """Return a watch on a row of a section dump, which is right or wrong as a whole."""
-    flags, bits = cell("recorded_flags"), cell("recorded_bits")
-    shown = f"{cell('nr_pages')} sections" if flags is None else f"flags {flags:#x}, subsections {bits or 0:#018x}"
-    aspect = Aspect(DUMP, "match", 1, lambda: np.array([matches()], np.int64), shown)
+def watch_dump(
+    row: int, at: int, cell: Cell, name: str, shown: str, matches: Callable[[], bool], outcomes: Outcomes | None
+) -> Watch:
+    """Return a watch on a row of a dump, which is right or wrong as a whole.
+
+    Args:
+        row: row number in the trace.
+        at: index of the row within its batch.
+        cell: gives a column of the row.
+        name: aspect of the tally.
+        shown: what the row says, in words.
+        matches: tells whether the machine is that way in the present state.
+        outcomes: columns of the whole batch, or None.
+    """
+    aspect = Aspect(name, "match", 1, lambda: np.array([matches()], np.int64), shown)
     return Watch(row, row + (cell("window") or 0), cell("pfn") or 0, [aspect], outcomes, at)
 
 

@@ -16,7 +16,7 @@ from replay.engine.gather import CHUNK
 from replay.engine.tally import SLOW_PATH, Tally
 from replay.kernel.registry import FUNCTIONS
 from replay.trace.batch import Batch
-from replay.trace.schema import EventKind
+from replay.trace.schema import DUMPS, EventKind
 
 __all__ = ("SHARED", "Share")
 
@@ -32,8 +32,7 @@ SHARED = (
 _FIRST = (
     EventKind.REGION_INTERSECTS,
     EventKind.WALK_SYSTEM_RAM_RANGE,
-    EventKind.SECTIONS_DUMP,
-    EventKind.SECTION_STATE,
+    *DUMPS,
 )
 _COUNTED_BY_ALL = frozenset(FUNCTIONS[kind].name for kind in SHARED) | {SLOW_PATH}
 

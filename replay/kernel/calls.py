@@ -71,7 +71,9 @@ class Request:
         last_byte: last byte of a resource, inclusive.
         name: resource name.
         flags: AddFlags or ResourceFlags.
-        node: NUMA node of added memory.
+        node: NUMA node of added memory; of devices their target node, -1 for unknown.
+        key: schema.DaxAction.
+        value: number of a region, alignment of a namespace.
         env: negative errno imposed from outside the trace, 0 for none.
         pgmap: pagemap id.
         pgmap_type: schema.PgmapType.
@@ -87,6 +89,8 @@ class Request:
     name: str = ""
     flags: int = 0
     node: int = 0
+    key: int = 0
+    value: int = 0
     env: int = 0
     pgmap: int = 0
     pgmap_type: int = 0

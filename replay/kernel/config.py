@@ -19,6 +19,7 @@ class KernelConfig:
         memory_hotplug: MEMORY_HOTPLUG; without it pfn_to_online_page is pfn_valid.
         holes_in_zone: HOLES_IN_ZONE.
         arch_pfn_valid: HAVE_ARCH_PFN_VALID: the architecture has a pfn_valid of its own (modelled: arm64's).
+        hotremove: MEMORY_HOTREMOVE; without it kmem takes nothing back.
         memmap_on_memory: the memory_hotplug.memmap_on_memory parameter.
     """
 
@@ -26,6 +27,7 @@ class KernelConfig:
     memory_hotplug: bool = True
     holes_in_zone: bool = False
     arch_pfn_valid: bool = False
+    hotremove: bool = True
     memmap_on_memory: bool = False
 
 
@@ -34,6 +36,7 @@ _NAMES = {
     "MEMORY_HOTPLUG": "memory_hotplug",
     "HOLES_IN_ZONE": "holes_in_zone",
     "HAVE_ARCH_PFN_VALID": "arch_pfn_valid",
+    "MEMORY_HOTREMOVE": "hotremove",
     "memmap_on_memory": "memmap_on_memory",
 }
 

@@ -153,12 +153,21 @@ class AddMemory(Call):
         self.machine.sections.populate(start, end)
         self.machine.touch_sections(start, end)
 
+    def sections(self, start: int, end: int) -> None:
+        """Populate the sections of a piece; with the last of them come the block devices, which may be onlined at once."""
+        super().sections(start, end)
+        if self.added and not self.pieces.left:
+            self._create_blocks()
+
     def finish(self) -> None:
         """Create the block devices, offline; raise max_pfn."""
         if self.added:
             self.machine.raise_max_pfn(self.request.end)
-            for number in self.machine.block_numbers(self.request.start, self.request.end):
-                self.machine.blocks.setdefault(number, False)
+            self._create_blocks()
+
+    def _create_blocks(self) -> None:
+        for number in self.machine.block_numbers(self.request.start, self.request.end):
+            self.machine.blocks.setdefault(number, False)
 
 
 @dataclass(frozen=True)

@@ -9,11 +9,10 @@ from typing import Any
 
 from replay.kernel.access import ACCESS
 from replay.kernel.block_size import MEMORY_BLOCK_SIZE
-from replay.kernel.dax import DAX_ID, DAX_MATCH, DAX_PROBE, KMEM_ADD, KMEM_RELEASE, KMEM_REMOVE, KMEM_RESERVE
 from replay.kernel.decision import KernelFunction
 from replay.kernel.kill import KILL_ACCESSING_PROCESS, KILL_PROCS, KILL_PROCS_2009
 from replay.kernel.memory_failure import MEMORY_FAILURE
-from replay.kernel.namespace import ND_PFN_INIT, ND_PFN_VALIDATE, REGION_NODES
+from replay.kernel.namespace import REGION_NODES
 from replay.kernel.poison_2009 import MEMORY_FAILURE_2009
 from replay.kernel.soft_offline import SOFT_OFFLINE_PAGE
 from replay.kernel.unpoison import UNPOISON_MEMORY
@@ -29,15 +28,6 @@ OTHER_FUNCTIONS: tuple[KernelFunction[Any], ...] = (
     KILL_PROCS_2009,
     KILL_ACCESSING_PROCESS,
     ACCESS,
-    DAX_PROBE,
-    DAX_MATCH,
-    DAX_ID,
-    KMEM_RESERVE,
-    KMEM_ADD,
-    KMEM_REMOVE,
-    KMEM_RELEASE,
-    ND_PFN_INIT,
-    ND_PFN_VALIDATE,
     REGION_NODES,
     MEMORY_BLOCK_SIZE,
 )

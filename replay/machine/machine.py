@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.machine.devices import Devices
 from replay.machine.geometry import Geometry
 from replay.machine.intervals import IntervalMap
 from replay.machine.marks import Marks
@@ -32,6 +33,7 @@ class Machine:
         blocks: memory block devices, number -> online.
         pages: descriptions of pages, and the marks that memory errors leave.
         tasks: tasks and what they map.
+        devices: dax devices and namespaces.
         nodes: NUMA node plus one of memory that the kernel took over, pfn intervals.
         marks: state that a candidate keeps.
         max_pfn: end of the highest page the kernel has taken over.
@@ -50,6 +52,7 @@ class Machine:
         self.pages = Pages()
         self.tasks = Tasks(geometry.page_shift)
         self.marks = Marks()
+        self.devices = Devices()
         self.max_pfn = 0
         self.touched: list[tuple[int, int]] = []
         self._refresh_ram(0, 1 << 64 - geometry.page_shift)

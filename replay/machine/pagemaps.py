@@ -9,6 +9,9 @@ from replay.machine.intervals import IntervalMap
 __all__ = ("Altmap", "Pagemap", "Pagemaps")
 
 
+_OWN_IDS = 1 << 31  # traces number their pagemaps from 1 on
+
+
 @dataclass(frozen=True)
 class Altmap:
     """Device pages set aside for the memmap, in pages.
@@ -61,6 +64,14 @@ class Pagemaps:
     def __init__(self) -> None:
         self.by_id: dict[int, Pagemap] = {}
         self.index = IntervalMap()
+        self._made = 0
+
+    def fresh(self) -> int:
+        """Return an id that no trace gives, for a pagemap that the trace does not tell of."""
+        while True:
+            self._made += 1
+            if _OWN_IDS + self._made not in self.by_id:
+                return _OWN_IDS + self._made
 
     def live_at(self, pfn: int) -> bool:
         """Return whether a lookup of the pfn would return a pagemap."""

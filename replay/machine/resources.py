@@ -119,6 +119,16 @@ class ResourceTree:
         """Yield (depth, entry) in the order of /proc/iomem."""
         return _walk(self.root, 0)
 
+    def has(self, depth: int, start: int, end: int, name: str) -> bool:
+        """Return whether there is an entry of exactly these bytes and this name, so many levels below the top."""
+        level = self.root.children
+        for _ in range(depth):
+            inside = next((node for node in level if node.contains(start, end)), None)
+            if inside is None:
+                return False
+            level = inside.children
+        return any((node.start, node.end, node.name) == (start, end, name) for node in level)
+
     def region_intersects(self, start: int, end: int, *, busy: bool, ram: bool, nested: bool) -> Region:
         """Return how ``[start, end]`` relates to the entries with the flags asked for.
 

@@ -12,7 +12,7 @@ from rich.table import Table
 from replay.kernel.features import FEATURES, Feature
 from replay.kernel.other_functions import OTHER_FUNCTIONS
 from replay.kernel.profiles import PRESETS, Profile, profile
-from replay.kernel.registry import FUNCTIONS
+from replay.kernel.registry import DEVICE_FUNCTIONS, FUNCTIONS
 
 __all__ = ("feature_facts", "print_feature", "print_features", "print_profile", "print_profiles")
 
@@ -21,7 +21,7 @@ def feature_facts(feature: Feature) -> dict[str, Any]:
     """Return a feature's row, the presets that have it, and the checks that depend on it."""
     checks = [
         f"{function.name}/{check.id}" + ("" if feature.id in check.needs else " (goes away)")
-        for function in (*FUNCTIONS.values(), *OTHER_FUNCTIONS)
+        for function in (*FUNCTIONS.values(), *DEVICE_FUNCTIONS, *OTHER_FUNCTIONS)
         for check in function.checks
         if feature.id in (*check.needs, *check.unless)
     ]

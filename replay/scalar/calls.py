@@ -28,8 +28,10 @@ class Call:
         ranges: the ranges whose sections it changes.
         grain: pages of the unit in which it changes them.
         change: its effect on the sections of a piece.
+        changed: its effect once the sections of all ranges have changed; it may come again.
         associate: its effect when the pages of a range are associated with their zone.
         finish: everything else.
+        pgmap: of a memremap_pages call that a driver made.
     """
 
     ret: int
@@ -37,8 +39,10 @@ class Call:
     ranges: Sequence[Range] = ()
     grain: int = 1
     change: Callable[[Range], None] = _nothing
+    changed: Callable[[], None] = _nothing_at_all
     associate: Callable[[Range], None] = _nothing
     finish: Callable[[], None] = _nothing_at_all
+    pgmap: int = 0
     _changed: list[Range] = field(default_factory=list)
     _associated: list[Range] = field(default_factory=list)
 
@@ -50,6 +54,8 @@ class Call:
             for part in subtract(inside, self._changed) if inside[0] < inside[1] else ():
                 self.change(part)
         self._changed.append(piece)
+        if not any(subtract(whole, self._changed) for whole in self.ranges):
+            self.changed()
 
     def zone(self, pfn: int, nr_pages: int) -> None:
         """The pages of the ranges that this piece belongs to are in their zone by now."""
@@ -63,6 +69,8 @@ class Call:
         for whole in self.ranges:
             for piece in subtract(whole, self._changed):
                 self.change(piece)
+        self.changed()
+        for whole in self.ranges:
             self.zone(whole[0], whole[1] - whole[0])
         self.finish()
         return self.ret, self.check

@@ -88,13 +88,13 @@ def begin_add(state: State, pfns: Range, *, flags: int, name: str, env: int, nod
     state.memblock.append(pfns)
 
     def finish() -> None:
-        block = state.geometry.pages_per_block
-        for number in range(pfns[0] // block, pfns[1] // block):
-            state.blocks.setdefault(number, False)
         state.max_pfn = max(state.max_pfn, pfns[1])
         state.poison.memory.put(pfns, node)
 
-    return Call(0, "added", [state.padded(pfns)], state.grain(), change=state.populate, finish=finish)
+    ranges, grain = [state.padded(pfns)], state.grain()
+    return Call(
+        0, "added", ranges, grain, change=state.populate, changed=lambda: state.create_blocks(pfns), finish=finish
+    )
 
 
 def begin_remove(state: State, pfns: Range) -> Call:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from replay.scalar import errors, hotplug, lookups, memremap
+from replay.scalar.bus import Bus
 from replay.scalar.calls import Call
 from replay.scalar.errors import PoisonResult
 from replay.scalar.pages import Page
@@ -43,6 +44,7 @@ class ScalarMachine:
         closed_loop: bool = True,
     ) -> None:
         self.state = State(description, features)
+        self.bus = Bus(self.state)
         self.strings = tuple(strings)
         self.closed_loop = closed_loop
 

@@ -13,7 +13,7 @@ from collections.abc import Callable, Mapping
 from replay.scalar.lookups import SLOW_CHECKS
 from replay.scalar.machine import ScalarMachine
 from replay.trace.outcomes import OUTCOME_COLUMNS
-from replay.trace.schema import COLUMNS, KINDS, EventKind
+from replay.trace.schema import COLUMNS, KINDS, EventKind, SectionFlags
 
 __all__ = ("QUERIES", "Query", "Row", "empty_outcome", "value")
 
@@ -56,6 +56,10 @@ class Query:
             self.recorded = (row.get("recorded_ret"), None, row.get("recorded_pgmap"))
         elif self.kind == EventKind.SECTIONS_DUMP:
             self.recorded = (row.get("nr_pages"), None, None)
+        elif self.kind in (EventKind.RESOURCES_DUMP, EventKind.BLOCKS_DUMP, EventKind.DAX_DUMP):
+            self.recorded = (row.get("value"), None, None)
+        elif self.kind in (EventKind.RESOURCE_STATE, EventKind.BLOCK_STATE, EventKind.DAX_STATE):
+            self.recorded = (True, None, None)
         elif self.kind == EventKind.SECTION_STATE:
             self.recorded = ((row.get("recorded_flags"), row.get("recorded_bits")), None, None)
         self.possible: list[list[Answers]] = []  # for each unit, the answers of each state
@@ -178,6 +182,50 @@ def ask_section_state(machine: ScalarMachine, row: Row, columns: dict[str, objec
     return [((flags, machine.subsection_bits(pfn)), None, None)]
 
 
+def ask_resources_dump(machine: ScalarMachine, row: Row, columns: dict[str, object]) -> list[Answers]:
+    """RESOURCES_DUMP: how many entries the tree has."""
+    return [(sum(1 for _ in machine.state.resources.root.descendants()), None, None)]
+
+
+def ask_resource_state(machine: ScalarMachine, row: Row, columns: dict[str, object]) -> list[Answers]:
+    """RESOURCE_STATE: whether an entry of these bytes and this name stands at this depth."""
+    bytes_ = (value(row, "start"), value(row, "start") + value(row, "size"))
+    named = (bytes_, machine.label(row.get("label")))
+    level = [machine.state.resources.root]
+    for _ in range(value(row, "value") + 1):
+        level = [child for entry in level for child in entry.children]
+    return [(named in [(entry.range, entry.name) for entry in level], None, None)]
+
+
+def ask_blocks_dump(machine: ScalarMachine, row: Row, columns: dict[str, object]) -> list[Answers]:
+    """BLOCKS_DUMP: how many memory block devices there are."""
+    return [(len(machine.state.blocks), None, None)]
+
+
+def ask_block_state(machine: ScalarMachine, row: Row, columns: dict[str, object]) -> list[Answers]:
+    """BLOCK_STATE: whether the block at the pfn is online, or offline, as recorded."""
+    online = machine.state.blocks.get(value(row, "pfn") // machine.state.geometry.pages_per_block)
+    return [(online is not None and online == bool(value(row, "recorded_flags") & SectionFlags.ONLINE), None, None)]
+
+
+def ask_dax_dump(machine: ScalarMachine, row: Row, columns: dict[str, object]) -> list[Answers]:
+    """DAX_DUMP: how many devices there are."""
+    return [(len(machine.bus.devices), None, None)]
+
+
+def ask_dax_state(machine: ScalarMachine, row: Row, columns: dict[str, object]) -> list[Answers]:
+    """DAX_STATE: whether the device has that driver, and memory where it is said to; the node as far as it is shown."""
+    device = machine.bus.devices.get(machine.label(row.get("label")))
+    if device is None:
+        return [(False, None, None)]
+    shown = machine.state.has("dax-target-node") and device.region.node >= 0
+    same = device.driver == row.get("recorded_flags") and row.get("node") == (device.region.node if shown else None)
+    if row.get("start") is not None:
+        first = device.ranges[0] if device.ranges else (0, 0)
+        same = same and first == (value(row, "start"), value(row, "start") + value(row, "size"))
+    return [(same, None, None)]
+
+
 QUERIES: dict[EventKind, Callable[[ScalarMachine, Row, dict[str, object]], list[Answers]]] = {
     EventKind.PFN_VALID: ask_pfns(ScalarMachine.pfn_valid, EventKind.PFN_VALID),
     EventKind.PFN_TO_ONLINE_PAGE: ask_pfn_to_online_page,
@@ -188,4 +236,10 @@ QUERIES: dict[EventKind, Callable[[ScalarMachine, Row, dict[str, object]], list[
     EventKind.KPAGEFLAGS: ask_pfns(ScalarMachine.kpageflags, EventKind.KPAGEFLAGS),
     EventKind.SECTIONS_DUMP: ask_sections_dump,
     EventKind.SECTION_STATE: ask_section_state,
+    EventKind.RESOURCES_DUMP: ask_resources_dump,
+    EventKind.RESOURCE_STATE: ask_resource_state,
+    EventKind.BLOCKS_DUMP: ask_blocks_dump,
+    EventKind.BLOCK_STATE: ask_block_state,
+    EventKind.DAX_DUMP: ask_dax_dump,
+    EventKind.DAX_STATE: ask_dax_state,
 }

@@ -7,11 +7,12 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from replay.scalar.calls import Call
+from replay.scalar.device_rows import DeviceRows
 from replay.scalar.machine import ScalarMachine
 from replay.scalar.poison_rows import POISON_KINDS, PoisonRows, no_details
 from replay.scalar.queries import QUERIES, Query, Row, empty_outcome, value
 from replay.trace.header import MachineDescription
-from replay.trace.schema import COLUMNS, KINDS, TRANSITIONS, EventKind, Phase
+from replay.trace.schema import COLUMNS, DEVICE_CALLS, KINDS, TRANSITIONS, EventKind, Phase
 
 if TYPE_CHECKING:
     from replay.trace.reader import TraceFile
@@ -90,9 +91,9 @@ def _replay(
         for asked in [n for n, query in open_queries.items() if number > n + value(query.row, "window")]:
             outcomes[asked] = open_queries.pop(asked).outcome()
         outcome = empty_outcome()
-        if kind in TRANSITIONS:
+        if kind in TRANSITIONS or kind in DEVICE_CALLS:
             outcome = calls.step(kind, row)
-            if decided and outcome["check"]:
+            if decided and kind in TRANSITIONS and outcome["check"]:
                 decided(kind, Counter([str(outcome["check"]).partition("/")[2]]))
             for query in open_queries.values():
                 query.look(machine)
@@ -137,14 +138,19 @@ class _Calls:
     def __init__(self, machine: ScalarMachine) -> None:
         self.machine = machine
         self.open: dict[int | None, Call] = {}
+        self.devices = DeviceRows(machine)
         self.further_ranges: dict[int, list[tuple[int, int]]] = {}
 
     def step(self, kind: EventKind, row: Row) -> dict[str, object]:
         """Carry out one transition row."""
         phase = Phase(value(row, "phase"))
+        if kind in DEVICE_CALLS:
+            return self.devices.step(kind, row)
         if kind == EventKind.PGMAP_RANGE and phase in (Phase.WHOLE, Phase.BEGIN):
             self.further_ranges.setdefault(value(row, "pgmap"), []).append((value(row, "pfn"), value(row, "nr_pages")))
             return empty_outcome()
+        if row.get("caller") is not None and phase in (Phase.WHOLE, Phase.BEGIN):
+            return self.nested(kind, row, phase)
         if phase in (Phase.WHOLE, Phase.BEGIN):
             ret, check = self.begin(kind, row, phase)
             match = int(ret == row.get("recorded_ret"))
@@ -158,7 +164,25 @@ class _Calls:
             else:
                 call.done()
                 del self.open[row.get("call")]
+                parent = self.devices.parents.pop(value(row, "call"), None)
+                if parent is not None:
+                    parent.go(call)
         return empty_outcome()
+
+    def nested(self, kind: EventKind, row: Row, phase: Phase) -> dict[str, object]:
+        """Begin a call that a device's call makes, if it makes one."""
+        found = self.devices.nested(kind, row)
+        if found is None:
+            return empty_outcome()
+        call, parent = found
+        if phase == Phase.WHOLE:
+            call.done()
+            parent.go(call)
+        else:
+            self.open[row.get("call")] = call
+            self.devices.parents[value(row, "call")] = parent
+        match = int(call.ret == row.get("recorded_ret"))
+        return {**empty_outcome(), "ret": call.ret, "check": f"{KINDS[kind]}/{call.check}", "match": match}
 
     def begin(self, kind: EventKind, row: Row, phase: Phase) -> tuple[int, str]:
         """Make the checks of a call, and all of it when no later rows are to come."""

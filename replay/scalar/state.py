@@ -45,6 +45,7 @@ class State:
             "MEMORY_HOTPLUG": True,
             "HOLES_IN_ZONE": own_pfn_valid,
             "HAVE_ARCH_PFN_VALID": own_pfn_valid,
+            "MEMORY_HOTREMOVE": True,
             "memmap_on_memory": False,
         }
         self.config: dict[str, bool] = {**defaults, **description.config}
@@ -224,6 +225,12 @@ class State:
     def remove_memblock(self, pfns: Range) -> None:
         """Memblock loses the range."""
         self.memblock = [left for memory in self.memblock for left in subtract(memory, [pfns])]
+
+    def create_blocks(self, pfns: Range) -> None:
+        """The blocks of a range have devices by now; new ones are offline."""
+        block = self.geometry.pages_per_block
+        for number in range(pfns[0] // block, pfns[1] // block):
+            self.blocks.setdefault(number, False)
 
     def remove_blocks(self, pfns: Range) -> None:
         """The devices of the blocks in the range are gone."""

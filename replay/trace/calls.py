@@ -11,7 +11,7 @@ import numpy as np
 
 from replay.errors import TraceError
 from replay.trace.batch import Batch
-from replay.trace.schema import KINDS, EventKind, Phase
+from replay.trace.schema import DEVICE_CALLS, KINDS, EventKind, Phase
 
 __all__ = ("CallChecker",)
 
@@ -39,11 +39,16 @@ class CallChecker:
             TraceError: a row contradicts those before it.
         """
         kinds, phases = batch.column("kind"), batch.column("phase")
-        rows = np.flatnonzero((phases != 0) | (kinds == _PGMAP_KINDS[0]) | (kinds == _PGMAP_KINDS[1]))
-        fields = (kinds, phases, *(batch.column(name) for name in ("call", "pgmap", "pfn", "nr_pages")))
-        for row, kind, phase, call, pgmap, pfn, nr_pages in zip(
-            (rows + batch.row).tolist(), *(field[rows].tolist() for field in fields), strict=True
+        given = batch.given("caller")
+        nested = given if isinstance(given, np.ndarray) else np.full(len(batch), given)
+        rows = np.flatnonzero(nested | (phases != 0) | (kinds == _PGMAP_KINDS[0]) | (kinds == _PGMAP_KINDS[1]))
+        fields = (kinds, phases, *(batch.column(name) for name in ("call", "pgmap", "pfn", "nr_pages", "caller")))
+        for row, kind, phase, call, pgmap, pfn, nr_pages, caller, made in zip(
+            (rows + batch.row).tolist(), *(field[rows].tolist() for field in fields), nested[rows].tolist(), strict=True
         ):
+            if made and self._open.get(caller) not in DEVICE_CALLS:
+                needed = "the id of a call about devices that is under way"
+                self._fail(row, "caller", f"call {caller}", needed)
             if phase != Phase.WHOLE:
                 self._check_phase(row, kind, phase, call)
             if phase <= Phase.BEGIN and kind in _PGMAP_KINDS:

@@ -15,6 +15,8 @@ import numpy as np
 
 __all__ = (
     "COLUMNS",
+    "DEVICE_CALLS",
+    "DUMPS",
     "FORMAT_MAJOR",
     "FORMAT_MINOR",
     "KINDS",
@@ -26,7 +28,11 @@ __all__ = (
     "TRANSITIONS",
     "AddFlags",
     "Column",
+    "DaxAction",
+    "DaxDriver",
+    "DaxFlags",
     "EventKind",
+    "NamespaceFlags",
     "PgmapType",
     "Phase",
     "ResourceFlags",
@@ -78,25 +84,45 @@ class EventKind(IntEnum):
     ACCESS = 60
     SIGNAL = 61
 
-    # device-dax and namespaces.
-    DAX_REGION = 72
-    DAX_DEVICE = 73
-    DAX_DRIVER = 74  # bind, unbind, new_id, remove_id
-    NAMESPACE = 75
+    # device-dax and namespaces: calls too, decided by the kernel being replayed; `key` is a DaxAction, `label` names.
+    DAX_REGION = 72  # bytes [start, start + size), value = id, node = target node, flags = DaxFlags
+    DAX_DEVICE = 73  # bytes [start, start + size) of device `label`
+    DAX_DRIVER = 74  # flags = DaxDriver
+    NAMESPACE = 75  # bytes [start, start + size), value = alignment, node = target node, flags = NamespaceFlags
     BADBLOCKS = 76
 
     # Marks and oracles: what a recording says about the machine at that moment.
     MARK = 96  # label
     SECTIONS_DUMP = 97  # nr_pages = number of SECTION_STATE rows that follow: every present section
     SECTION_STATE = 98  # pfn = first pfn of 64 subsections; recorded_flags, recorded_bits
-    BLOCK_STATE = 99
+    BLOCK_STATE = 99  # pfn = first pfn of a memory block; recorded_flags: 4 online
     COUNTERS = 100
+    RESOURCES_DUMP = 101  # value = number of RESOURCE_STATE rows that follow: all of /proc/iomem
+    RESOURCE_STATE = 102  # bytes [start, start + size) named label, value = depth below the top level
+    BLOCKS_DUMP = 103  # value = number of BLOCK_STATE rows that follow: every memory block device
+    DAX_DUMP = 104  # value = number of DAX_STATE rows that follow: every device of the dax bus
+    DAX_STATE = 105  # device label, bytes [start, start + size); recorded_flags = DaxDriver, node = target node
 
 
 KINDS: dict[int, str] = {int(kind): kind.name.lower() for kind in EventKind}
 LOOKUPS = frozenset(k for k in EventKind if k < EventKind.ADD_MEMORY)
 TRANSITIONS = frozenset(k for k in EventKind if EventKind.ADD_MEMORY <= k < EventKind.PAGE_STATE)
 POISON_CALLS = frozenset((EventKind.MEMORY_FAILURE, EventKind.SOFT_OFFLINE_PAGE, EventKind.UNPOISON_MEMORY))
+# Calls of the dax bus and of namespaces. Those of drivers make other calls, whose rows stand between BEGIN and DONE.
+DEVICE_CALLS = frozenset((EventKind.DAX_REGION, EventKind.DAX_DEVICE, EventKind.DAX_DRIVER, EventKind.NAMESPACE))
+# What a recording says about the whole machine at a moment; compared with the replay, changes nothing.
+DUMPS = frozenset(
+    (
+        EventKind.SECTIONS_DUMP,
+        EventKind.SECTION_STATE,
+        EventKind.RESOURCES_DUMP,
+        EventKind.RESOURCE_STATE,
+        EventKind.BLOCKS_DUMP,
+        EventKind.BLOCK_STATE,
+        EventKind.DAX_DUMP,
+        EventKind.DAX_STATE,
+    )
+)
 # Rows that describe pages, tasks, mappings and sysctls, or change them without a call.
 POISON_STATES = frozenset(
     (
@@ -161,6 +187,45 @@ class ResourceFlags(IntFlag):
     RAM = 2
 
 
+class DaxAction(IntEnum):
+    """``key`` of rows about dax regions, devices, drivers and namespaces."""
+
+    CREATE = 0  # a region, device or namespace appears; a device is offered to the drivers
+    DELETE = 1
+    SIZE = 2  # a device of a dynamic region gets another size
+    ALIGN = 3  # value = new alignment
+    MAPPING = 4  # a device of a dynamic region gets one more range
+    BIND = 5
+    UNBIND = 6
+    NEW_ID = 7  # label is the text that is written
+    REMOVE_ID = 8
+
+
+class DaxDriver(IntEnum):
+    """``flags`` of a DAX_DRIVER row, ``recorded_flags`` of a DAX_STATE row."""
+
+    NONE = 0
+    DEVICE_DAX = 1
+    KMEM = 2
+
+
+class DaxFlags(IntFlag):
+    """``flags`` of a DAX_REGION row (KMEM, DYNAMIC) and of a DAX_DEVICE row (MEMMAP_ON_MEMORY)."""
+
+    KMEM = 1
+    DYNAMIC = 2
+    MEMMAP_ON_MEMORY = 4
+
+
+class NamespaceFlags(IntFlag):
+    """``flags`` of a NAMESPACE row: fsdax or devdax, none of them for raw; where the memmap lives."""
+
+    FSDAX = 1
+    DEVDAX = 2
+    MAP_MEM = 4
+    LEGACY = 8  # of a region that the firmware's e820 map reports
+
+
 class SectionFlags(IntFlag):
     """``recorded_flags`` of a SECTION_STATE row."""
 
@@ -208,6 +273,7 @@ _COLUMNS = (
     Column("stride", "int64", "pfns from one lookup of a run to the next; negative runs descend", 1),
     Column("phase", "uint8", "Phase of a transition", 0),
     Column("call", "uint32", "id shared by the rows of one call; a lookup made inside a call carries that call's id"),
+    Column("caller", "uint32", "id of the driver's call that made this call"),
     Column("window", "uint32", "the event was answered not at this row exactly, but somewhere between it and this many "
            "rows later", 0),
     Column("task", "uint32", "pid of the calling task"),
@@ -235,7 +301,7 @@ _COLUMNS = (
     Column("order", "uint8", "folio order", 0),
     Column("refs", "int32", "reference count of the page (of its head)", 1),
     Column("context", "uint8", "CallContext bits", 0),
-    Column("key", "uint8", "SysctlKey, Counter, or dax action"),
+    Column("key", "uint8", "SysctlKey, Counter, or DaxAction"),
     Column("value", "int64", "new value; SOFT_OFFLINE_PAGE: what migration returned"),
     Column("vaddr", "uint64", "virtual address, bytes"),
     Column("map_shift", "uint8", "log2 of the bytes one page table entry maps"),
@@ -244,7 +310,7 @@ _COLUMNS = (
     Column("recorded_ret", "int64", "return value; pfn lookups: 1 page (of that very pfn), 0 NULL"),
     Column("recorded_pgmap", "uint32", "pagemap id that get_dev_pagemap returned, here or inside the lookup; 0 NULL"),
     Column("recorded_slow", "uint8", "pfn_to_online_page called get_dev_pagemap (1) or did not (0)"),
-    Column("recorded_flags", "uint32", "section flags: 1 present, 2 has mem_map, 4 online, 8 early, 16 taint"),
+    Column("recorded_flags", "uint32", "section flags: 1 present, 2 has mem_map, 4 online, 8 early, 16 taint; a dax driver"),
     Column("recorded_bits", "uint64", "bit n: subsection n of the section's 64 from pfn on is populated"),
     Column("recorded_type", "uint8", "action page type, the recording kernel's own number; 255 when it reported no action"),
     Column("recorded_result", "uint8", "action result: 0 ignored, 1 failed, 2 delayed, 3 recovered"),
@@ -292,4 +358,14 @@ NEEDS: dict[EventKind, tuple[str, ...]] = {
     EventKind.MARK: ("label",),
     EventKind.SECTIONS_DUMP: ("nr_pages",),
     EventKind.SECTION_STATE: ("pfn", "recorded_flags", "recorded_bits"),
+    EventKind.BLOCK_STATE: ("pfn", "recorded_flags"),
+    EventKind.RESOURCES_DUMP: ("value",),
+    EventKind.RESOURCE_STATE: ("start", "size", "label", "value"),
+    EventKind.BLOCKS_DUMP: ("value",),
+    EventKind.DAX_DUMP: ("value",),
+    EventKind.DAX_STATE: ("label", "recorded_flags"),
+    EventKind.DAX_REGION: ("key", "value"),
+    EventKind.DAX_DEVICE: ("key", "label"),
+    EventKind.DAX_DRIVER: ("key", "label", "flags"),
+    EventKind.NAMESPACE: ("key", "label"),
 }

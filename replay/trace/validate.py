@@ -15,8 +15,20 @@ from numpy.typing import NDArray
 from replay.errors import TraceError
 from replay.trace.batch import Array, Batch
 from replay.trace.calls import CallChecker
+from replay.trace.devices import check_devices
 from replay.trace.header import BootRange, MachineDescription, Resource
-from replay.trace.schema import KINDS, LOOKUPS, NEEDS, REQUIRED_COLUMNS, TRANSITIONS, EventKind, PgmapType, Phase, Zone
+from replay.trace.schema import (
+    DEVICE_CALLS,
+    KINDS,
+    LOOKUPS,
+    NEEDS,
+    REQUIRED_COLUMNS,
+    TRANSITIONS,
+    EventKind,
+    PgmapType,
+    Phase,
+    Zone,
+)
 from replay.trace.states import StateChecker
 
 __all__ = ("MAX_RUN_PAGES", "RowChecker", "check_machine")
@@ -44,7 +56,8 @@ def _lookup(kinds: Iterable[int]) -> NDArray[np.bool_]:
 _KNOWN = _lookup(KINDS)
 _IS_BOUND = _lookup(set(EventKind) - _ANY_PFN)
 _IS_RANGE = _lookup(_RANGES)
-_IS_TRANSITION = _lookup(TRANSITIONS)
+_CALLS = TRANSITIONS | DEVICE_CALLS
+_HAS_PHASES = _lookup(_CALLS)
 
 
 class RowChecker:
@@ -104,8 +117,10 @@ class RowChecker:
         self._check_needs(batch, kinds)
         self._check_runs(batch, kinds)
         self._check_bytes(batch)
-        if any(kind in TRANSITIONS for kind in kinds):
+        if any(kind in _CALLS for kind in kinds):
             self._calls.check(batch)
+        if any(kind in DEVICE_CALLS for kind in kinds):
+            check_devices(batch, self._where)
         self._states.check(batch, kinds)
         return batch
 
@@ -173,13 +188,13 @@ class RowChecker:
                 if (given := batch.given(name)) is True:
                     continue
                 # The later rows of a call need not repeat its arguments.
-                rows = (column == kind) & (phase <= Phase.BEGIN) if phased and kind in TRANSITIONS else column == kind
+                rows = (column == kind) & (phase <= Phase.BEGIN) if phased and kind in _CALLS else column == kind
                 self._refuse(batch, rows & np.logical_not(given), name, "null", f"a value in a {KINDS[kind]} row")
         if phased:
             self._check_phases(batch, column, phase)
 
     def _check_phases(self, batch: Batch, kinds: Array, phase: Array) -> None:
-        bad = (phase != 0) & ~_IS_TRANSITION[kinds]
+        bad = (phase != 0) & ~_HAS_PHASES[kinds]
         self._refuse(batch, bad, "phase", "phase {} of an event that has none", "0 or null", phase)
         pieces = (phase == Phase.SECTIONS) | (phase == Phase.ZONE)
         for name, rows in (("call", phase != 0), ("pfn", pieces), ("nr_pages", pieces)):

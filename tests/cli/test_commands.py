@@ -11,7 +11,7 @@ from replay import __version__
 from replay.kernel.features import FEATURES
 from replay.kernel.other_functions import OTHER_FUNCTIONS
 from replay.kernel.profiles import PRESETS, profile
-from replay.kernel.registry import FUNCTIONS
+from replay.kernel.registry import DEVICE_FUNCTIONS, FUNCTIONS
 from replay.trace.schema import EventKind
 from tests.sources.importers.recording.build import Lab
 from tests.trace.build import PROVENANCE, lookup, write
@@ -33,6 +33,7 @@ LEAVES = (
     ("profiles",),
     ("features",),
     ("import", "recording"),
+    ("machine", "show"),
 )
 
 
@@ -261,7 +262,7 @@ def test_one_feature(replay) -> None:
         assert part in answer.out
     data = replay("features", "memremap-refuses-ram", "--json").json["data"]
     assert data["checks"] == ["memremap_pages/ram-only (goes away)"]
-    names = {f"{f.name}/{c.id}" for f in (*FUNCTIONS.values(), *OTHER_FUNCTIONS) for c in f.checks}
+    names = {f"{f.name}/{c.id}" for f in (*FUNCTIONS.values(), *DEVICE_FUNCTIONS, *OTHER_FUNCTIONS) for c in f.checks}
     for row in replay("features", "--json").json["data"]["features"]:
         assert {check.removesuffix(" (goes away)") for check in row["checks"]} <= names
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from replay.kernel.registry import CALLS, CHECK_NAMES, FUNCTIONS, check_base
+from replay.kernel.registry import CALLS, CHECK_NAMES, DEVICE_CALL_TYPES, DEVICE_FUNCTIONS, FUNCTIONS, check_base
 from replay.trace.outcomes import CHECK_NONE, CHECK_SEVERAL
-from replay.trace.schema import KINDS, LOOKUPS, TRANSITIONS, EventKind
+from replay.trace.schema import DEVICE_CALLS, KINDS, LOOKUPS, TRANSITIONS, EventKind
 
 
 def test_names_are_unique_and_fit_a_byte() -> None:
@@ -15,7 +15,7 @@ def test_names_are_unique_and_fit_a_byte() -> None:
 def test_numbers() -> None:
     """A function's checks are numbered in order from its base; the numbers of all functions do not overlap."""
     number = 0
-    for function in FUNCTIONS.values():
+    for function in (*FUNCTIONS.values(), *DEVICE_FUNCTIONS):
         assert check_base(function) == number
         for check in function.checks:
             assert CHECK_NAMES[number] == f"{function.name}/{check.id}"
@@ -31,3 +31,10 @@ def test_every_lookup_and_call_has_its_function() -> None:
         assert FUNCTIONS[kind].name == KINDS[kind]
     for kind, call in CALLS.items():
         assert FUNCTIONS[kind] is call.function
+
+
+def test_every_call_about_devices_has_its_type() -> None:
+    """Their functions decide by turns; each of those has numbers of its own."""
+    assert set(DEVICE_CALL_TYPES) == DEVICE_CALLS
+    assert {call.function for call in DEVICE_CALL_TYPES.values()} <= set(DEVICE_FUNCTIONS)
+    assert not set(DEVICE_FUNCTIONS) & set(FUNCTIONS.values())

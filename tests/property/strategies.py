@@ -13,7 +13,11 @@ from replay.trace.schema import AddFlags, EventKind, Phase, ResourceFlags, Secti
 
 Row = dict[str, int]
 
-STRINGS = ("System RAM", "System RAM (kmem)", "System RAM kmem", "pmem")
+STRINGS = (
+    *("System RAM", "System RAM (kmem)", "System RAM kmem", "pmem"),
+    *("namespace0.0", "namespace0.1", "namespace1.0"),
+    *("dax0.0", "dax0.1", "dax1.0", "dax2.0", "dax3.0", "dax3.1", "dax0", "dax3.1\n"),
+)
 SECTIONS = 6  # sections that a case plays in
 
 # (arch, page_shift, section bits, physical bits): coarse and fine ones, so that every ratio of sizes occurs.

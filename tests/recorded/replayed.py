@@ -6,12 +6,13 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
-from replay.engine.tally import DUMP, SLOW_PATH
+from replay.engine.tally import BLOCKS, DAXES, DRIVER_CALLS, DUMP, RESOURCES, SLOW_PATH
 from replay.session import run
 from replay.trace.schema import KINDS, LOOKUPS, TRANSITIONS
 
 # Aspects of the walk and of hotplug; whatever else is compared is about poison.
-WALK = frozenset(KINDS[kind] for kind in LOOKUPS | TRANSITIONS) | {DUMP, SLOW_PATH}
+DUMPED = frozenset((RESOURCES, BLOCKS, DAXES))
+WALK = frozenset(KINDS[kind] for kind in LOOKUPS | TRANSITIONS) | {DUMP, SLOW_PATH, DRIVER_CALLS} | DUMPED
 FOLDER = Path(__file__).parents[2] / "traces" / "recorded"
 NAMES = tuple(sorted(path.stem for path in FOLDER.glob("*.arrow")))
 

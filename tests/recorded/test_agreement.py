@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from replay.engine.tally import DUMP, SLOW_PATH
+from replay.engine.tally import BLOCKS, DAXES, DRIVER_CALLS, DUMP, RESOURCES, SLOW_PATH
 from replay.engine.watches import RACE
 from tests.recorded.replayed import NAMES, WALK, differing, replayed, walk
 
@@ -21,6 +21,8 @@ NOT_COMPARED: dict[tuple[str, str], tuple[str, int]] = {
     ("5.10.223-s2a-pmem-collision", DUMP): (RACE, 4),
     ("7.2.13-s2a-pmem-collision", "pfn_to_online_page"): (RACE, 3),
     ("7.2.13-s2a-pmem-collision", "get_dev_pagemap"): (RACE, 3),  # the same three lookups: the one made inside
+    # A namespace that attaches after the step has ended, and /proc/iomem that is read meanwhile.
+    ("7.2.13-s2a-pmem-collision", RESOURCES): (RACE, 2),
     ("5.10.223-s3-hotplug", "offline_pages"): (ENVIRONMENT, 4),
     ("6.1.192-s3-hotplug", "offline_pages"): (ENVIRONMENT, 3),
     ("6.1.192-s4-kmem", "offline_pages"): (ENVIRONMENT, 3),
@@ -41,6 +43,10 @@ RECORDED: dict[str, dict[str, int]] = {
         "pgmap_pfn_valid": 744,
         "remove_memory": 3,
         DUMP: 2074,
+        RESOURCES: 3105,
+        BLOCKS: 1902,
+        DAXES: 89,
+        DRIVER_CALLS: 63,
     },
     "6.1.192": {
         "add_memory": 11,
@@ -54,6 +60,10 @@ RECORDED: dict[str, dict[str, int]] = {
         "pgmap_pfn_valid": 1110,
         "remove_memory": 5,
         DUMP: 2465,
+        RESOURCES: 4022,
+        BLOCKS: 2255,
+        DAXES: 146,
+        DRIVER_CALLS: 72,
     },
     "6.12.107": {
         "add_memory": 3,
@@ -67,6 +77,10 @@ RECORDED: dict[str, dict[str, int]] = {
         "pgmap_pfn_valid": 366,
         "remove_memory": 2,
         DUMP: 903,
+        RESOURCES: 1494,
+        BLOCKS: 815,
+        DAXES: 80,
+        DRIVER_CALLS: 52,
     },
     "7.2.13": {
         "add_memory": 17,
@@ -80,6 +94,10 @@ RECORDED: dict[str, dict[str, int]] = {
         "pgmap_pfn_valid": 999,
         "remove_memory": 3,
         DUMP: 1975,
+        RESOURCES: 2931,
+        BLOCKS: 1803,
+        DAXES: 86,
+        DRIVER_CALLS: 59,
     },
 }
 
@@ -165,7 +183,9 @@ def test_both_engines_count_the_same(name: str, kernel: str | None) -> None:
     for part in ("digest", "profile", "events", "pages", "slow_path"):
         assert vector[part] == scalar[part], part
     for part in ("outcomes", "checks", "agreement"):
-        counts = [{name: counted for name, counted in r[part].items() if name in WALK} for r in (vector, scalar)]
+        # What the replayed drivers ask for is compared by the vector engine alone.
+        names = WALK - {DRIVER_CALLS}
+        counts = [{name: counted for name, counted in r[part].items() if name in names} for r in (vector, scalar)]
         assert counts[0] == counts[1], part
         assert counts[0]
     for part in ("false_online", "false_offline"):  # the ranges of the reference are wider

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from replay.engine.tally import DUMP, SLOW_PATH
+from replay.engine.tally import BLOCKS, DAXES, DRIVER_CALLS, DUMP, RESOURCES, SLOW_PATH
 from tests.recorded.replayed import differing, replayed, walk
 
 LOOKUP, INDEX = "pfn_to_online_page", "get_dev_pagemap"
@@ -24,12 +24,27 @@ NOTICED: dict[tuple[str, str], set[str]] = {
     ("6.1.192-s2a-pmem-collision", "v6.1.192-section-early"): {DUMP, "pfn_valid"},
     ("6.12.107-s5-poison-ram", "v6.12.107-section-early"): {DUMP, "pfn_valid"},
     ("7.2.13-s1-walk-boot", "v7.2.13-section-early"): {DUMP, "pfn_valid"},
-    ("5.10.223-s2p-raw", "v5.10.223-subsection-hotplug"): {DUMP, "memremap_pages"},
+    ("5.10.223-s2p-raw", "v5.10.223-subsection-hotplug"): {DUMP, RESOURCES, "memremap_pages"},
     ("6.1.192-s1-walk-boot", "v6.1.192-subsection-hotplug"): {DUMP, LOOKUP},
     ("6.12.107-s4-kmem", "v6.12.107-subsection-hotplug"): {DUMP, "pfn_valid"},
-    ("5.10.223-s3-hotplug", "v5.10.223-offline-refuses-holes"): {DUMP, LOOKUP, "offline_pages"},
-    ("6.1.192-s3-hotplug", "v6.1.192-offline-refuses-holes"): {DUMP, LOOKUP, "offline_pages"},
-    ("7.2.13-s3-hotplug", "v7.2.13-offline-refuses-holes"): {DUMP, LOOKUP, "offline_pages"},
+    ("5.10.223-s3-hotplug", "v5.10.223-offline-refuses-holes"): {DUMP, BLOCKS, LOOKUP, "offline_pages"},
+    ("6.1.192-s3-hotplug", "v6.1.192-offline-refuses-holes"): {DUMP, BLOCKS, LOOKUP, "offline_pages"},
+    ("7.2.13-s3-hotplug", "v7.2.13-offline-refuses-holes"): {DUMP, BLOCKS, LOOKUP, "offline_pages"},
+    # Features of kmem, dax devices and namespaces, taken away.
+    ("6.1.192-s4-kmem", "v6.1.192-driver-managed-memory"): {RESOURCES, DRIVER_CALLS},
+    ("6.1.192-s4-kmem", "v6.1.192-dax-target-node"): {DAXES},
+    ("6.1.192-s4-kmem", "v6.1.192-kmem-hot-remove"): {
+        *(DUMP, RESOURCES, BLOCKS, DAXES, DRIVER_CALLS),
+        *(INDEX, "pfn_valid", "pgmap_pfn_valid"),
+    },
+    ("7.2.13-s2a-pmem-collision", "v7.2.13-namespace-subsection-layout"): {
+        *(DUMP, RESOURCES, DAXES, DRIVER_CALLS),
+        *(SLOW_PATH, INDEX, "pgmap_pfn_valid"),
+    },
+    ("6.12.107-s4-kmem", "v6.12.107-ram-child-resources"): {
+        *(DUMP, RESOURCES, BLOCKS, DAXES, DRIVER_CALLS),
+        *(LOOKUP, "pfn_valid", "add_memory", "offline_pages"),
+    },
     # Patches of the series, given to a kernel that does not have them.
     ("5.10.223-s1-walk-boot", "v5.10.223+online-page-subsection-validity"): {LOOKUP},
     ("5.10.223-s2a-pmem-collision", "v5.10.223+online-page-subsection-validity"): {LOOKUP},
@@ -38,7 +53,7 @@ NOTICED: dict[tuple[str, str], set[str]] = {
     # Whole versions, on the wrong side of the series or of subsections.
     ("5.10.223-s2a-pmem-collision", "v5.12"): {DUMP, LOOKUP},
     ("6.1.192-s2a-pmem-collision", "v5.10.223"): {DUMP, LOOKUP, SLOW_PATH, INDEX},
-    ("5.10.223-s2p-raw", "v5.1"): {DUMP, "memremap_pages"},
+    ("5.10.223-s2p-raw", "v5.1"): {DUMP, RESOURCES, "memremap_pages"},
     ("6.1.192-s1-walk-boot", "v5.11"): {LOOKUP},
     ("7.2.13-s1-walk-boot", "v5.10.223"): {LOOKUP},
 }

@@ -10,7 +10,7 @@ from replay.kernel.profiles import profile
 from replay.scalar import replay_trace
 from replay.scalar.rows import rows_of
 from replay.trace.reader import TraceFile
-from replay.trace.schema import LOOKUPS, TRANSITIONS, EventKind
+from replay.trace.schema import DUMPS, LOOKUPS, TRANSITIONS, EventKind
 
 TRACES = Path(__file__).parents[2] / "traces" / "recorded"
 NAMES = (
@@ -35,7 +35,7 @@ def test_recording(name: str) -> None:
         outcomes = replay_trace(trace, profile("v" + trace.machine.kernel).features)
         for number, (row, outcome) in enumerate(zip(rows_of(trace), outcomes, strict=True)):
             kind = EventKind(row["kind"] or 0)
-            if kind in (EventKind.SECTIONS_DUMP, EventKind.SECTION_STATE):
+            if kind in DUMPS:
                 assert outcome["match"] or outcome["race"], (number, row, outcome)
                 continue
             if kind not in LOOKUPS | TRANSITIONS:

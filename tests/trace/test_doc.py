@@ -11,7 +11,7 @@ import pytest
 from replay.trace import EventKind, Phase, TraceFile, Zone, write_trace
 from replay.trace import layout as limits
 from replay.trace.header import MachineDescription, Provenance, from_json
-from replay.trace.schema import PgmapType
+from replay.trace.schema import DaxAction, PgmapType
 from replay.trace.validate import MAX_RUN_PAGES
 from tests.trace.doc_tables import DOCUMENT, filled
 
@@ -26,7 +26,7 @@ def test_every_kind_has_a_meaning():
     assert len(re.findall(r"^\| \d+ \| `\w+` \|[^|]*\| \S.* \|$", TEXT, re.MULTILINE)) == len(EventKind)
 
 
-@pytest.mark.parametrize("enum", [Phase, Zone, PgmapType])
+@pytest.mark.parametrize("enum", [Phase, Zone, PgmapType, DaxAction])
 def test_enumerations_are_those_of_the_schema(enum):
     assert ", ".join(f"{int(member)} `{member.name}`" for member in enum) in TEXT
 

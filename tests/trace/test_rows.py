@@ -9,6 +9,7 @@ import pytest
 from replay.errors import TraceError, UnknownNameError
 from replay.trace import COLUMNS, LOOKUPS, NEEDS, TRANSITIONS, EventKind, Phase, TraceFile, TraceWriter, write_trace
 from replay.trace.batch import Batch, Slot
+from replay.trace.schema import DaxAction
 from replay.trace.validate import MAX_RUN_PAGES, RowChecker
 from tests.trace.build import MACHINE, PROVENANCE, columns, content, forge, lookup, write
 
@@ -41,6 +42,43 @@ def task(**fields):
 def mapping(**fields):
     return {"kind": K.MAP_PAGES, "pfn": 1, "task": 1, "vaddr": 0x1000, **fields}
 
+
+def namespace(**fields):
+    row = {"kind": K.NAMESPACE, "key": DaxAction.CREATE, "label": 0, "start": 1 << 30, "size": 1 << 30, **fields}
+    return {name: value for name, value in row.items() if value is not None}
+
+
+def driver(key=DaxAction.BIND, **fields):
+    return {"kind": K.DAX_DRIVER, "key": key, "label": 0, "flags": 2, **fields}
+
+
+DEVICE_BAD = {
+    "driver action of a namespace": ([namespace(key=5)], "row 0, column key: found 5; needed an action of a namespace"),
+    "namespace action of a driver": ([driver(DaxAction.CREATE)], "row 0, column key: found 0"),
+    "no driver": ([driver(flags=0)], "row 0, column flags: found 0; needed one driver"),
+    "two drivers": ([driver(flags=3)], "row 0, column flags: found 3; needed one driver"),
+    "unknown driver": ([driver(flags=4)], "row 0, column flags: found bits 0x4"),
+    "driver row without a driver": (
+        [{"kind": K.DAX_DRIVER, "key": 5, "label": 0}],
+        "row 0, column flags: found null; needed a value in a dax_driver row",
+    ),
+    "fsdax and devdax": ([namespace(flags=3)], "row 0, column flags: found both fsdax and devdax"),
+    "namespace of no bytes": ([namespace(size=None)], "row 0, column size: found null; needed start and size"),
+    "odd alignment": ([namespace(value=3)], "row 0, column value: found 3; needed an alignment"),
+    "region below 0": (
+        [{"kind": K.DAX_REGION, "key": 1, "value": -1}],
+        "row 0, column value: found -1; needed the number of a region",
+    ),
+    "nobody's call": ([add(Phase.BEGIN, 2, caller=1)], "row 0, column caller: found call 1; needed the id of a call"),
+    "a call of no driver": (
+        [add(Phase.BEGIN, 1), add(Phase.WHOLE, caller=1)],
+        "row 1, column caller: found call 1",
+    ),
+    "a call of a driver that is done": (
+        [driver(phase=Phase.BEGIN, call=1), {"kind": K.DAX_DRIVER, "phase": Phase.DONE, "call": 1}, add(0, caller=1)],
+        "row 2, column caller: found call 1",
+    ),
+}
 
 BAD = {  # events, then what the message must say
     "unknown page kind": ([page(page_kind=15)], "row 0, column page_kind: found 15; needed a known PageKind, 0 to 14"),
@@ -164,10 +202,10 @@ def arrow(data):
     }
 
 
-@pytest.mark.parametrize("case", BAD)
+@pytest.mark.parametrize("case", [*BAD, *DEVICE_BAD])
 def test_writer_and_reader_refuse(tmp_path, case):
     """Alone, and with the rows spread over batches."""
-    events, part = BAD[case]
+    events, part = {**BAD, **DEVICE_BAD}[case]
     for batch_rows in (1, 1 << 10):
         with pytest.raises(TraceError) as caught:
             write(tmp_path / "a", *events, strings=["x", "y"], batch_rows=batch_rows)
@@ -257,6 +295,7 @@ def test_every_kind_says_what_it_needs_in_columns_that_exist():
 def test_each_needed_column_is_asked_for(tmp_path, kind):
     """Every kind with everything it needs is written, and without any one of it refused."""
     event = {"kind": kind, **{name: int(name != "label") for name in NEEDS[kind]}}
+    event |= {"key": DaxAction.BIND} if kind == K.DAX_DRIVER else {}
     before = [{"kind": K.TASK_STATE, "task": 1}]  # a task exists before it maps anything
     write(tmp_path / "a", *before, event, strings=["x"])
     for name in NEEDS[kind]:

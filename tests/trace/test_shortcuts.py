@@ -72,7 +72,9 @@ def test_an_unknown_kind_is_found_among_any_others(batches, unknown):
         kinds = [*usual, unknown] if last and unknown is not None else usual
         length = len(kinds)
         needed = ("pfn", "pgmap", "nr_pages", "start", "size", "label", "key", "value", "recorded_flags")
-        events = [{**lookup(1), **dict.fromkeys(needed, 1), "recorded_bits": 1, "label": 0, "kind": k} for k in kinds]
+        driver = {EventKind.DAX_DRIVER: {"key": 5, "flags": 1}}  # 1 is no action of a driver
+        fields = {**lookup(1), **dict.fromkeys(needed, 1), "recorded_bits": 1, "label": 0, "flags": 0}
+        events = [{**fields, **driver.get(k, {}), "kind": k} for k in kinds]
         batch = Batch(row, length, {name: Slot(values) for name, (values, _) in columns(*events).items()})
         batch.stored("time")[:] = row + np.arange(length)
         row += length

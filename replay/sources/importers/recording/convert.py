@@ -18,11 +18,13 @@ from replay.trace.writer import write_trace
 
 from .boot import Boot, read_boot
 from .calls import CALLS, LOOKUP_EVENTS, POINTS, RETURN, Calls, Tasks, read_calls
+from .device_rows import DeviceReader
 from .devices import read_devices
 from .dumps import armed_probes, kprobe_misses, stats_losses
 from .files import Folder
 from .ftrace import Events, Ints, read_events
 from .lookups import NOT_GIVEN, LookupReader, Lookups
+from .machine_dumps import machine_dump_rows
 from .oracles import dump_rows, mark_rows
 from .pagemaps import Pagemaps
 from .poison import PoisonReader
@@ -135,6 +137,8 @@ def _rows(
     lookups = reader.read()
     rows = mark_rows(events, strings, ("VICTIM",) if files.find("victims.jsonl") else (), unused)
     rows += transitions.read()
+    drivers = DeviceReader(files, events, calls.calls, ids, boot, strings)
+    rows += drivers.read(rows)
     nodes = NodeDumps(files, events, boot.machine.memory_block_bytes >> boot.machine.page_shift)
     devices = read_devices(files, events, calls.calls, pagemaps, boot.machine.page_shift)
     for row in rows:
@@ -145,6 +149,7 @@ def _rows(
     rows += PoisonReader(files, events, calls, lookups, ids, devices, boot, unused, warn).read()
     changes = [row.at for row in rows if row.effect is not None]
     rows += dump_rows(files, events, tasks, boot, strings, changes, warn)
+    rows += machine_dump_rows(files, events, boot, strings, sorted(changes), warn, lacking=drivers.lacking)
     return rows, lookups
 
 

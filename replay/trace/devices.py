@@ -1,0 +1,65 @@
+"""Checks of the rows about the dax bus and namespaces: what each action needs, and values that this version knows."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from replay.errors import TraceError
+from replay.trace.batch import Batch
+from replay.trace.schema import DEVICE_CALLS, KINDS, DaxAction, DaxDriver, DaxFlags, EventKind, NamespaceFlags, Phase
+
+__all__ = ("check_devices",)
+
+_A = DaxAction
+_ACTIONS: dict[int, tuple[DaxAction, ...]] = {
+    EventKind.DAX_REGION: (_A.CREATE, _A.DELETE),
+    EventKind.DAX_DEVICE: (_A.CREATE, _A.DELETE, _A.SIZE, _A.ALIGN, _A.MAPPING),
+    EventKind.DAX_DRIVER: (_A.BIND, _A.UNBIND, _A.NEW_ID, _A.REMOVE_ID),
+    EventKind.NAMESPACE: (_A.CREATE, _A.DELETE),
+}
+_FLAGS: dict[int, int] = {
+    EventKind.DAX_REGION: DaxFlags.KMEM | DaxFlags.DYNAMIC | DaxFlags.MEMMAP_ON_MEMORY,
+    EventKind.DAX_DEVICE: DaxFlags.MEMMAP_ON_MEMORY,
+    EventKind.DAX_DRIVER: DaxDriver.DEVICE_DAX | DaxDriver.KMEM,
+    EventKind.NAMESPACE: NamespaceFlags.FSDAX | NamespaceFlags.DEVDAX | NamespaceFlags.MAP_MEM | NamespaceFlags.LEGACY,
+}
+# What an action needs besides what all rows of the kind need.
+_SPANS = {
+    (EventKind.DAX_REGION, _A.CREATE),
+    (EventKind.NAMESPACE, _A.CREATE),
+    (EventKind.DAX_DEVICE, _A.MAPPING),
+}
+_ALIGNED = {(EventKind.NAMESPACE, _A.CREATE), (EventKind.DAX_DEVICE, _A.ALIGN)}
+_COLUMNS = ("kind", "phase", "key", "flags", "size", "value")
+
+
+def check_devices(batch: Batch, where: str) -> None:
+    """Check the rows about devices of a batch that passed the other checks; these rows are rare.
+
+    Raises:
+        TraceError: a row holds what this version does not know, or lacks what its action needs.
+    """
+    rows = np.flatnonzero(np.isin(batch.column("kind"), [int(kind) for kind in DEVICE_CALLS]))
+    fields = [batch.column(name)[rows].tolist() for name in _COLUMNS]
+    for row, kind, phase, key, flags, size, value in zip(rows.tolist(), *fields, strict=True):
+        if phase > Phase.BEGIN:
+            continue
+        at = f"{where}: row {batch.row + row}, column"
+        if key not in _ACTIONS[kind]:
+            known = ", ".join(f"{int(action)} {action.name}" for action in _ACTIONS[kind])
+            raise TraceError(f"{at} key", str(key), f"an action of a {KINDS[kind]} row: {known}")
+        if flags & ~_FLAGS[kind]:
+            raise TraceError(f"{at} flags", f"bits {flags & ~_FLAGS[kind]:#x}", f"bits of {_FLAGS[kind]:#x}")
+        if kind == EventKind.DAX_DRIVER and flags not in (DaxDriver.DEVICE_DAX, DaxDriver.KMEM):
+            raise TraceError(f"{at} flags", str(flags), "one driver: 1 device_dax, 2 kmem")
+        both = NamespaceFlags.FSDAX | NamespaceFlags.DEVDAX
+        if kind == EventKind.NAMESPACE and flags & both == both:
+            raise TraceError(f"{at} flags", "both fsdax and devdax", "one of them, or none for raw")
+        if (kind, key) in _SPANS and not size:
+            raise TraceError(f"{at} size", "null", f"start and size in a {KINDS[kind]} row of {_A(key).name}")
+        if kind == EventKind.DAX_REGION and value < 0:
+            raise TraceError(f"{at} value", str(value), "the number of a region, 0 or more")
+        if (kind, key) in _ALIGNED and (value < 0 or value & (value - 1)):
+            raise TraceError(
+                f"{at} value", str(value), "an alignment in bytes, a power of two; 0 or null for the default"
+            )
