@@ -174,12 +174,21 @@ _BLOCK_CHECK: Mapping[tuple[str, ...], _Looks] = {
 }
 
 
-def _isolation(u: Units) -> tuple[Look, ...]:
-    """Both neighbours, the pageblocks between the edge ones, the test of all, the first once more, and the undoing."""
-    blocks, unit = u.block // u.pageblock, u.pageblock
-    inner = (Look(_ONLINE, at=unit, pages=blocks - 2, stride=unit),) if blocks > 2 else ()
-    every = Look(_ONLINE, pages=blocks, stride=unit)
-    return (Look(_ONLINE, at=-1), Look(_ONLINE, at=u.block), *inner, every, Look(_ONLINE), every)
+def _isolation(*behind: str) -> _Looks:
+    """Both neighbours, the pageblocks between the edge ones, the test of all, the first once more, and the undoing.
+
+    Args:
+        behind: units; where the memory behind the block is online, the pfns that lie so far before its end are asked for too.
+    """
+
+    def looks(u: Units) -> tuple[Look, ...]:
+        blocks, unit = u.block // u.pageblock, u.pageblock
+        edge = tuple(Look(_ONLINE, at=u.block - getattr(u, name)) for name in behind)
+        inner = (Look(_ONLINE, at=unit, pages=blocks - 2, stride=unit),) if blocks > 2 else ()
+        every = Look(_ONLINE, pages=blocks, stride=unit)
+        return (Look(_ONLINE, at=-1), Look(_ONLINE, at=u.block), *edge, *inner, every, Look(_ONLINE), every)
+
+    return looks
 
 
 def _isolation_old(u: Units) -> tuple[Look, ...]:
@@ -187,12 +196,13 @@ def _isolation_old(u: Units) -> tuple[Look, ...]:
     return (every, every, every)
 
 
-def _offline(isolation: _Looks, scan: EventKind | None) -> _Looks:
-    """Isolate, scan for what has to move, test: over one block after the other."""
+def _offline(isolation: _Looks, scan: EventKind | None, *, tested: int) -> _Looks:
+    """Isolate, scan for what has to move, test: over one block after the other; ``tested`` looks belong to the test."""
 
     def looks(u: Units) -> tuple[Look, ...]:
-        *start, test = isolation(u)[:-1]
-        return (*start, *((Look(scan, pages=u.block),) if scan else ()), test)
+        *before, _undo = isolation(u)
+        at = len(before) - tested
+        return (*before[:at], *((Look(scan, pages=u.block),) if scan else ()), *before[at:])
 
     return looks
 
@@ -254,19 +264,30 @@ _ROWS = (
     ),
     Walker(
         "isolation", "isolation of a memory block: start, test, undo", "blocks", "block", "up",
-        {_lines("4.18", "5.12"): _isolation_old, _lines("6.1"): _isolation},
+        {_lines("4.18", "5.12"): _isolation_old, _lines("6.1", "6.1"): _isolation("buddy"), _lines("6.12"): _isolation("buddy", "pageblock")},
+        note="as where the memory on both sides is online",
     ),
     Walker(
         "offline", "the phases of taking a memory block offline: isolate, scan, test", "blocks", "block", "up",
-        {_lines("4.18", "5.12"): _offline(_isolation_old, _VALID), _lines("6.1"): _offline(_isolation, None)},
+        {
+            _lines("4.18", "5.12"): _offline(_isolation_old, _VALID, tested=1),
+            _lines("6.1", "6.1"): _offline(_isolation("buddy"), None, tested=2),
+            _lines("6.12"): _offline(_isolation("buddy", "pageblock"), None, tested=2),
+        },
         note="the block stays online; hotplug-churn takes blocks off and on",
     ),
     Walker(
         "zone-shrink", "how far a zone still reaches after memory went", "zones", {_lines("4.18", "5.1"): "section", _lines("5.3"): "subsection"}, "up",
         _valid_then_online(_TO_53, _FROM_54, _one),
     ),
-    Walker("zone-shrink-end", "the same from the end of the zone", "zones", {_lines("4.18", "5.1"): "section", _lines("5.3"): "subsection"}, "down",
-           _valid_then_online(_TO_53, _FROM_54, _one)),
+    Walker(
+        "zone-shrink-end", "the same from the end of the zone", "zones", {_lines("4.18", "5.1"): "section", _lines("5.3"): "subsection"}, "down",
+        {
+            _lines("4.18", "5.1"): lambda u: (Look(_VALID, at=u.section - 1),),
+            _lines("5.3", "5.3"): lambda u: (Look(_VALID, at=u.subsection - 1),),
+            _FROM_54: lambda u: (Look(_ONLINE, at=u.subsection - 1),),
+        },
+    ),
     Walker(
         "test-zone", "whether all pages of a memory block are of one zone", "blocks", "buddy", "up", {_lines("4.18", "5.12"): _one(_VALID)},
         arches=("aarch64",), note="asks only where zones may have holes",
