@@ -78,7 +78,8 @@ class Recording:
         return [tuple(one) for one in found]
 
     def dense_runs(self) -> tuple[Counter[int], int]:
-        """Return the strides (by lookups) of long runs outside of calls, and how many of their rows are not online lookups."""
+        """Return the strides (by lookups) of long runs outside of calls, and how many of their rows are not online
+        lookups."""
         c = self._columns
         lookup = (c["kind"] < EventKind.ADD_MEMORY) & (c["nr_pages"] >= 64) & (c["call"] == 0)
         strides: Counter[int] = Counter()

@@ -1,6 +1,7 @@
 """Do generated walkers walk as recorded ones did?  python -m benchmarks.studies.walker_patterns
 
-Each walker of the table that recordings contain is held against them: the same calls on the same blocks, generated and recorded.
+Each walker of the table that recordings contain is held against them: the same calls on the same blocks, generated and
+recorded.
 """
 
 from __future__ import annotations
@@ -8,6 +9,7 @@ from __future__ import annotations
 import sys
 from collections import Counter
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import TypeAlias
 
@@ -85,15 +87,17 @@ def _as_offline(call: Call, kernel: str) -> bool:
 
 
 def onlining() -> Iterator[Row]:
-    """Compare what online_pages asked for: the zone up to its first hole, before; all pageblocks of the block, after."""
+    """Compare what online_pages asked for: the zone up to its first hole, before; all pageblocks of the block,
+    after."""
     for kernel, names in _HOTPLUG.items():
         calls = [call for name in names for call in Recording(name).calls(EventKind.ONLINE_PAGES)]
         unit = 512
         undone = sum(
-            Counter(pfn for pfn, _ in call.after) == Counter(range(call.start, call.start + call.pages, unit)) for call in calls
+            Counter(pfn for pfn, _ in call.after) == Counter(range(call.start, call.start + call.pages, unit))
+            for call in calls
         )
         machine = machine_around(calls[0].start, calls[0].pages, kernel)
-        steps = Counter(b - a for a, b in zip(*(_pageblocks(machine)[k:] for k in (0, 1)), strict=False))
+        steps = Counter(b - a for a, b in pairwise(_pageblocks(machine)))
         # Nothing is asked for behind the first miss; a page of another zone ends the walk as well.
         on = sum(all(ret == 1 for _, ret in call.before[:-1]) for call in calls)
         misses = sum(call.before[-1][1] == 0 for call in calls)
@@ -104,7 +108,8 @@ def onlining() -> Iterator[Row]:
         )  # fmt: skip
         yield (
             "pageblock-contiguity", f"{kernel}, {len(calls)} calls", f"{sum(len(c.before) for c in calls):,} lookups",
-            f"{rising} of {len(calls)} rise by {max(steps)} pfns; {misses} end at the first miss, {on - misses} at a page of another zone",
+            f"{rising} of {len(calls)} rise by {max(steps)} pfns; {misses} end at the first miss, "
+            f"{on - misses} at a page of another zone",
             "yes" if rising == on == len(calls) and set(steps) == {unit} else "NO",
         )  # fmt: skip
 
@@ -117,7 +122,7 @@ def _pageblocks(machine: SyntheticMachine) -> list[int]:
 
 def _rises(call: Call, unit: int) -> bool:
     pfns = [pfn for pfn, _ in call.before]
-    return all(b - a == unit for a, b in zip(pfns, pfns[1:], strict=False))
+    return all(b - a == unit for a, b in pairwise(pfns))
 
 
 def shrinking() -> Iterator[Row]:
@@ -128,13 +133,14 @@ def shrinking() -> Iterator[Row]:
             runs = [run for call in calls if (run := _run_from(call, first(call)))]
             machine = machine_around(1 << 20, 1 << 15, kernel)
             rows = [pfn for _, pfn, _, _ in generated(walker, machine, 40)]
-            step = Counter(b - a for a, b in zip(rows[4:], rows[5:], strict=False)).most_common(1)[0][0]
+            step = Counter(b - a for a, b in pairwise(rows[4:])).most_common(1)[0][0]
             last = rows[8] % 512  # of a subsection
-            fits = sum(all(b - a == step for a, b in zip(r, r[1:], strict=False)) and r[0] % 512 == last for r in runs)
+            fits = sum(all(b - a == step for a, b in pairwise(r)) and r[0] % 512 == last for r in runs)
             if runs:
                 yield (
                     walker, f"{kernel}, {len(runs)} calls", f"{sum(map(len, runs)):,} lookups",
-                    f"{fits} of {len(runs)} go by {step} pfns from such a pfn of a subsection", "yes" if fits == len(runs) else "NO",
+                    f"{fits} of {len(runs)} go by {step} pfns from such a pfn of a subsection",
+                    "yes" if fits == len(runs) else "NO",
                 )  # fmt: skip
 
 
@@ -159,7 +165,7 @@ def sampling() -> Iterator[Row]:
     pfns = [pfn for _, pfn, _, _ in generated("damon", machine, _SAMPLES, regions=str(even))]
     mine = [tuple(pfns[at : at + even]) for at in range(0, len(pfns) - even, even)]
     assert all(list(one) == sorted(one) for one in mine)
-    shares = [sum(a == b for a, b in zip(p, p[1:], strict=False)) / (len(p) - 1) for p in (recorded, mine)]
+    shares = [sum(a == b for a, b in pairwise(p)) / (len(p) - 1) for p in (recorded, mine)]
     close = abs(shares[0] - shares[1]) < 0.05
     yield (
         "damon", f"7.2.13, {len(recorded)} passes of {regions} regions", f"{sum(map(len, recorded)):,} lookups",
@@ -178,7 +184,8 @@ def reading() -> Iterator[Row]:
         top = strides.most_common(1)[0][0]
         yield (
             "kpageflags", f"{kernel}, {sum(strides.values()):,} lookups in long runs",
-            f"{strides[1] / sum(strides.values()):.0%} at stride 1, {strides[37] / sum(strides.values()):.0%} at the reader's 37",
+            f"{strides[1] / sum(strides.values()):.0%} at stride 1, "
+            f"{strides[37] / sum(strides.values()):.0%} at the reader's 37",
             f"pfn_to_online_page, stride {rows[0][3]}", "yes" if same and top == rows[0][3] else "NO",
         )  # fmt: skip
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import click
 import typer
 from typer.core import TyperGroup
 
@@ -21,14 +20,12 @@ _WORKLOAD = "workload"
 class _Group(TyperGroup):
     """A group whose first word may be a workload instead of a command."""
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
+    def resolve_command(self, ctx: Any, args: list[str]) -> Any:  # noqa: ANN401 - click or typer's own copy of it
         if args and args[0] not in self.commands:
             args = [_WORKLOAD, *args]
         return super().resolve_command(ctx, args)
 
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
         # Options may stand before the workload: `replay generate -o x.arrow damon`.
         if args and args[0].startswith("-") and args[0] not in {"-h", "--help", "--list", "--json"}:
             args = [_WORKLOAD, *args]
@@ -38,7 +35,9 @@ class _Group(TyperGroup):
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, cls=_Group, help="Make synthetic traces, seeded.")
 
 _OUTPUT = typer.Option(..., "--output", "-o", help="Trace file to write.", show_default=False)
-_EVENTS = typer.Option(None, "--events", "-n", help="Rows behind those that describe devices and pages. Default: 1,000,000, or all.")
+_EVENTS = typer.Option(
+    None, "--events", "-n", help="Rows behind those that describe devices and pages. Default: 1,000,000, or all."
+)
 _SEED = typer.Option(0, help="The same seed gives the same trace, everywhere.")
 _SET = typer.Option([], "--set", "-s", help="NAME=VALUE of the machine, as pmem=2T; again for more.")
 _PARAM = typer.Option([], "--param", help="NAME=VALUE of the workload, PART.NAME=VALUE in a mix; again for more.")
@@ -75,7 +74,9 @@ def _generate(
 
 
 def workload(
-    name: str = typer.Argument(metavar="WORKLOAD", help="What happens; `mix` for parts of your own.", show_default=False),
+    name: str = typer.Argument(
+        metavar="WORKLOAD", help="What happens; `mix` for parts of your own.", show_default=False
+    ),
     output: Path = _OUTPUT,
     events: int | None = _EVENTS,
     seed: int = _SEED,
@@ -207,7 +208,8 @@ def amplify(
 ) -> None:
     """Make a trace as large as you like out of another one, keeping its mix.
 
-    Each repetition happens to memory of its own, further up in the address space, so that what was recorded still holds.
+    Each repetition happens to memory of its own, further up in the address space, so that what was recorded still
+    holds.
 
     [bold]Examples[/bold]
 
@@ -226,7 +228,9 @@ def amplify(
         emit_json("generate", "ok", facts)
         return
     out = console()
-    out.print(f"{output}: {report.rows:,} rows, {report.times:,} times {trace}, {report.digest}", markup=False, soft_wrap=True)
+    out.print(
+        f"{output}: {report.rows:,} rows, {report.times:,} times {trace}, {report.digest}", markup=False, soft_wrap=True
+    )
     for note in report.notes:
         out.print(f"note: {note}", markup=False, soft_wrap=True)
 

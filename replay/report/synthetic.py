@@ -40,7 +40,9 @@ def describe_one(name: str) -> dict[str, Any]:
             "name": name,
             "about": plan.about,
             "parameters": _parameters(PLAN_PARAMETERS, plan.settings),
-            "ram": [f"{r.start << shift:#x}+{show_bytes(r.end - r.start << shift)}@{r.node}" for r in machine.memory.ram],
+            "ram": [
+                f"{r.start << shift:#x}+{show_bytes(r.end - r.start << shift)}@{r.node}" for r in machine.memory.ram
+            ],
             "devices": [f"{d.mode}@{d.start << shift:#x}+{show_bytes(d.pages << shift)}" for d in machine.devices],
         }
     if name in WORKLOADS:
@@ -61,9 +63,15 @@ def print_all(out: Console, facts: dict[str, Any]) -> None:
     """Print what ``describe_all`` found."""
     _print_table(out, "machine", [(m["name"], m["about"]) for m in facts["machines"]])
     for kind in dict.fromkeys(w["kind"] for w in facts["workloads"]):
-        rows = [(w["name"], f"{w['about']} ({w['note']})" if w["note"] else w["about"]) for w in facts["workloads"] if w["kind"] == kind]
+        rows = [
+            (w["name"], f"{w['about']} ({w['note']})" if w["note"] else w["about"])
+            for w in facts["workloads"]
+            if w["kind"] == kind
+        ]
         _print_table(out, kind, rows)
-    out.print("replay generate list NAME shows the parameters of one; replay generate NAME -o FILE makes it", markup=False)
+    out.print(
+        "replay generate list NAME shows the parameters of one; replay generate NAME -o FILE makes it", markup=False
+    )
 
 
 def print_one(out: Console, facts: dict[str, Any]) -> None:

@@ -1,8 +1,9 @@
 """Traces repeated to any size.
 
-Each repetition happens to memory of its own: all pfns are moved up by the same number of whole sections, all ids to fresh ones. What a
-kernel decides about a page depends on the page's section, not on where the section lies, so the recorded answers hold for every
-repetition. Where that is not so, the rows say so here: they are left out with a note, or the trace is refused.
+Each repetition happens to memory of its own: all pfns are moved up by the same number of whole sections, all ids to
+fresh ones. What a kernel decides about a page depends on the page's section, not on where the section lies, so the
+recorded answers hold for every repetition. Where that is not so, the rows say so here: they are left out with a note,
+or the trace is refused.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from replay.trace.header import BootRange, MachineDescription, Provenance, Resou
 from replay.trace.layout import MAX_ROWS
 from replay.trace.poison import MfFlag, SysctlKey
 from replay.trace.reader import TraceFile
-from replay.trace.schema import EventKind
-from replay.trace.writer import TraceWriter
+from replay.trace.schema import REQUIRED_COLUMNS, EventKind
+from replay.trace.writer import TraceWriter, Values
 
 __all__ = ("Amplified", "amplify")
 
@@ -101,7 +102,8 @@ def amplify(
         path: the trace.
         output: the new one.
         times: repetitions, 1 or more.
-        in_place: repeat on the same memory; each repetition begins with what the last one left, so recorded answers are left out.
+        in_place: repeat on the same memory; each repetition begins with what the last one left, so recorded answers are
+            left out.
         compression: None, "lz4" or "zstd".
         progress: is told (rows done, rows in all).
 
@@ -181,7 +183,20 @@ def _look_at(trace: TraceFile, geometry: Geometry, *, in_place: bool) -> _Survey
     names = tuple(n for n in trace.columns if not (in_place and n.startswith("recorded_")))
     span = last - (first or 0) + 1
     gone = np.concatenate(dropped) if dropped else np.zeros(0, np.int64)
-    return _Survey(names, rows, kept, left, span, top, ids, crossing, latched if latch else 0, gone, tuple(sorted(sysctls)), first or 0)
+    return _Survey(
+        names,
+        rows,
+        kept,
+        left,
+        span,
+        top,
+        ids,
+        crossing,
+        latched if latch else 0,
+        gone,
+        tuple(sorted(sysctls)),
+        first or 0,
+    )
 
 
 def _kept(batch: Batch) -> NDArray[np.bool_]:
@@ -196,10 +211,14 @@ def _crosses(batch: Batch, rows: NDArray[np.bool_], geometry: Geometry) -> bool:
 
 def _check_size(survey: _Survey, times: int) -> None:
     if survey.kept * times > MAX_ROWS:
-        raise UsageError(f"--times {times}: {survey.kept * times:,} rows; needed at most {MAX_ROWS // max(survey.kept, 1):,} times")
+        raise UsageError(
+            f"--times {times}: {survey.kept * times:,} rows; needed at most {MAX_ROWS // max(survey.kept, 1):,} times"
+        )
     for name, highest in survey.ids.items():
         if highest and (highest + 1) * times > _MAX_ID:
-            raise UsageError(f"--times {times}: the trace uses {name} up to {highest}; needed at most {_MAX_ID // (highest + 1):,} times")
+            raise UsageError(
+                f"--times {times}: the trace uses {name} up to {highest}; needed at most {_MAX_ID // (highest + 1):,} times"
+            )
     if survey.span * times >= 1 << 64:
         raise UsageError(f"--times {times}: the clock has 64 bits; needed at most {(1 << 64) // survey.span:,} times")
 
@@ -208,13 +227,13 @@ def _shift(machine: MachineDescription, survey: _Survey, geometry: Geometry, tim
     """Return the pfns from one repetition to the next: whole blocks, and whole boot zones where there are any."""
     if survey.crossing:
         raise UsageError(
-            "the trace takes memory offline across the border of a boot zone, which lies at a fixed address: moved, it would be "
-            "decided another way; needed --in-place"
+            "the trace takes memory offline across the border of a boot zone, which lies at a fixed address: moved, "
+            "it would be decided another way; needed --in-place"
         )
     if survey.latched:
         raise UsageError(
-            f"the trace has {survey.latched} unpoison calls before its first error of the hardware: its kernel refuses them after one, so "
-            "the second repetition would be decided another way; needed --in-place"
+            f"the trace has {survey.latched} unpoison calls before its first error of the hardware: its kernel refuses "
+            "them after one, so the second repetition would be decided another way; needed --in-place"
         )
     unit = max(geometry.pages_per_block, *zone_bounds(geometry), 1)
     end = max(survey.top, *(part.end for part in machine.memory), 1)
@@ -222,8 +241,8 @@ def _shift(machine: MachineDescription, survey: _Survey, geometry: Geometry, tim
     most = geometry.max_pfns // shift
     if times > most:
         raise UsageError(
-            f"--times {times}: each repetition takes {show_bytes(shift << geometry.page_shift)} of the address space, which has "
-            f"{geometry.max_physmem_bits} bits; needed at most {most:,} times, or --in-place"
+            f"--times {times}: each repetition takes {show_bytes(shift << geometry.page_shift)} of the address space, "
+            f"which has {geometry.max_physmem_bits} bits; needed at most {most:,} times, or --in-place"
         )
     return shift
 
@@ -284,12 +303,12 @@ def _repetition(
     geometry: Geometry,
     *,
     in_place: bool,
-) -> dict[str, object] | None:
+) -> dict[str, Values] | None:
     """Return the rows of a batch that are kept, moved in time, memory and ids."""
     keep = _kept(batch)
     if not keep.any():
         return None
-    columns: dict[str, object] = {}
+    columns: dict[str, Values] = {}
     moved = turn * shift
     size = shift << geometry.page_shift
     for name in survey.columns:
@@ -312,13 +331,11 @@ def _repetition(
             values = np.where(mask & (values < np.uint64(geometry.max_pfns)), values + np.uint64(moved), values)
         elif moved and name == "start":
             values = np.where(mask & (values < np.uint64(size)), values + np.uint64(turn * size), values)
-        columns[name] = (values, mask)
-    columns["time"] = columns["time"][0]  # type: ignore[index]
-    columns["kind"] = columns["kind"][0]  # type: ignore[index]
+        columns[name] = values if name in REQUIRED_COLUMNS else (values, mask)
     return columns
 
 
-def _defaults(survey: _Survey, turn: int, machine: MachineDescription) -> dict[str, object]:
+def _defaults(survey: _Survey, turn: int, machine: MachineDescription) -> dict[str, Values]:
     """Return the rows that put sysctls back to where the first repetition began."""
     values = [machine.sysctls.get(name, default) for name, default in map(_SYSCTLS.__getitem__, survey.sysctls)]
     count = len(values)
@@ -330,11 +347,10 @@ def _defaults(survey: _Survey, turn: int, machine: MachineDescription) -> dict[s
     }
 
 
-def _windows(
-    values: NDArray[np.uint32], keep: NDArray[np.bool_], row: int, survey: _Survey
-) -> NDArray[np.uint32]:
+def _windows(values: NDArray[np.uint32], keep: NDArray[np.bool_], row: int, survey: _Survey) -> NDArray[np.uint32]:
     """Return windows without the rows that are left out, and none that reaches into the next repetition."""
     rows = np.flatnonzero(keep) + row
     last = np.minimum(rows + values, survey.rows - 1)
     gone = np.searchsorted(survey.dropped, last, "right") - np.searchsorted(survey.dropped, rows, "right")
-    return (last - rows - gone).astype(np.uint32)
+    kept: NDArray[np.uint32] = (last - rows - gone).astype(np.uint32)
+    return kept

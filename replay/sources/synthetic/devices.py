@@ -1,12 +1,13 @@
 """Device memory of a synthetic machine as rows: what is mapped before a workload begins, and the calls that change it.
 
-Pagemap ids count the mappings of all devices: mapping *j* of device *d* is ``1 + d + j * devices``, so that a workload which maps a
-device again and again has ids that grow by a constant.
+Pagemap ids count the mappings of all devices: mapping *j* of device *d* is ``1 + d + j * devices``, so that a workload
+which maps a device again and again has ids that grow by a constant.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from itertools import pairwise
 
 from replay.sources.synthetic.layout import Device
 from replay.sources.synthetic.machines import Span, SyntheticMachine
@@ -100,7 +101,7 @@ def _phases(row: Row, call: int, pieces: int, machine: SyntheticMachine, *, zone
     size = max(-(-(end - start) // pieces // section) * section, section)
     edges = [start, *range(start // section * section + size, end, size), end]
     same = {"kind": row["kind"], "call": call}
-    for low, high in zip(edges, edges[1:], strict=False):
+    for low, high in pairwise(edges):
         yield same | {"phase": int(Phase.SECTIONS), "pfn": low, "nr_pages": high - low}
     if zone:
         yield same | {"phase": int(Phase.ZONE), "pfn": start, "nr_pages": end - start}

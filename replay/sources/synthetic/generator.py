@@ -20,7 +20,7 @@ from replay.sources.synthetic.rows import Columns, Part, Table
 from replay.sources.synthetic.workloads import parts_of
 from replay.trace.header import Provenance
 from replay.trace.layout import MAX_ROWS
-from replay.trace.writer import BATCH_ROWS, TraceWriter
+from replay.trace.writer import BATCH_ROWS, TraceWriter, Values
 
 __all__ = ("GENERATOR", "Generation", "Written")
 
@@ -98,7 +98,9 @@ class Generation:
         if part.finite:
             assert part.length is not None
             if events is not None and events > part.length:
-                raise UsageError(f"--events {events}: {self.workload} with these parameters has {part.length} rows; leave it out for all")
+                raise UsageError(
+                    f"--events {events}: {self.workload} with these parameters has {part.length} rows; leave it out for all"
+                )
             return part.length if events is None else events
         chosen = DEFAULT_EVENTS if events is None else events
         if not 0 < chosen <= MAX_ROWS - self.front.rows:
@@ -118,7 +120,12 @@ class Generation:
     @property
     def provenance(self) -> Provenance:
         """What the file says about itself."""
-        parameters = {"workload": self.workload, "machine": self.machine, "events": str(self.rows), "generator": str(GENERATOR)}
+        parameters = {
+            "workload": self.workload,
+            "machine": self.machine,
+            "events": str(self.rows),
+            "generator": str(GENERATOR),
+        }
         parameters |= {f"part.{part}": speed for part, speed in self.mix}
         parameters |= {f"set.{name}": value for name, value in self.settings.items()}
         parameters |= {f"param.{name}": value for name, value in self.parameters.items()}
@@ -196,7 +203,7 @@ def _times(first: int, count: int, tick: Fraction, start: int) -> np.ndarray:
     return times
 
 
-def _values(columns: Columns) -> dict[str, object]:
+def _values(columns: Columns) -> dict[str, Values]:
     return {name: values if given is None else (values, given) for name, (values, given) in columns.items()}
 
 
@@ -209,9 +216,7 @@ def _cuts(front: int, total: int) -> Iterator[tuple[int, int]]:
         first += size
 
 
-def _ahead(
-    make: Callable[[int, int], Columns], cuts: Iterator[tuple[int, int]], threads: int
-) -> Iterator[Columns]:
+def _ahead(make: Callable[[int, int], Columns], cuts: Iterator[tuple[int, int]], threads: int) -> Iterator[Columns]:
     """Yield the stretches in order, made by some threads while the one before is used."""
     with ThreadPoolExecutor(max_workers=threads, thread_name_prefix="replay-generate") as pool:
         coming: deque[Future[Columns]] = deque()
@@ -221,5 +226,3 @@ def _ahead(
                 yield coming.popleft().result()
         while coming:
             yield coming.popleft().result()
-
-

@@ -56,14 +56,20 @@ def flips(machine: SyntheticMachine, values: Mapping[str, Any], _stream: Stream,
     if not every:
         pages = machine.geometry.pages_per_block
         raise UsageError(
-            f"kmem-flips: device {device.number} holds no whole memory block; needed a device of at least {2 * pages:,} pages"
+            f"kmem-flips: device {device.number} holds no whole memory block; "
+            f"needed a device of at least {2 * pages:,} pages"
         )
     blocks = every[: values["blocks"]]
     own = pgmap_id(device, machine)
     step = len(machine.devices)
     plug, unplug = list(plugging(device, machine, blocks)), list(unplugging(device, machine, blocks))
     if device.mode == "kmem":
-        template: list[Row] = [*plug, *unplug, *mapping(device, machine, own, "devdax"), *unmapping(device, machine, own)]
+        template: list[Row] = [
+            *plug,
+            *unplug,
+            *mapping(device, machine, own, "devdax"),
+            *unmapping(device, machine, own),
+        ]
     else:
         template = [*unmapping(device, machine, own), *plug, *unplug, *mapping(device, machine, own + step, "devdax")]
     claims = {f"device {device.number}"}
@@ -99,5 +105,7 @@ def device_of(what: str, machine: SyntheticMachine, number: int) -> Device:
     fit = [d.number for d in machine.devices if d.mode in _PERSISTENT]
     if number not in fit:
         there = f"machine {machine.name} has {', '.join(map(str, fit))}" if fit else f"machine {machine.name} has none"
-        raise UsageError(f"{what}: device={number}: needed a pmem device ({there}); add some with pmem=4G, or take machine server")
+        raise UsageError(
+            f"{what}: device={number}: needed a pmem device ({there}); add some with pmem=4G, or take machine server"
+        )
     return machine.devices[number]

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 from replay.errors import UsageError, did_you_mean
@@ -161,7 +162,7 @@ class _Builder:
             place[collision]()
 
     def _put(self, mode: str, pages: int, node: int, *, back: int = 0, fill: int = 0) -> None:
-        """Place a device ``back`` pages before the cursor, at the expense of RAM, and ``fill`` pages of RAM behind it."""
+        """Place a device ``back`` pages before the cursor, taken from the RAM, and ``fill`` pages of RAM behind."""
         start = self._cursor - back
         if back:
             last = self._ram[-1]
@@ -210,7 +211,9 @@ def _given(values: Mapping[str, Any], geometry: Geometry) -> Memory:
     for number, given in enumerate(values["device"]):
         mode, at, place = given.partition("@")
         if not at or mode not in MODES:
-            raise UsageError(f"device={given}: needed MODE@START+SIZE with a mode of {', '.join(MODES)}{did_you_mean(mode, MODES)}")
+            raise UsageError(
+                f"device={given}: needed MODE@START+SIZE with a mode of {', '.join(MODES)}{did_you_mean(mode, MODES)}"
+            )
         start, end = _range("device", place, given, geometry, geometry.page_shift + geometry.subsection_shift)
         devices.append(Device(number, mode, start, end, _nearest(ram, start)))
     return Memory(ram, tuple(devices))
@@ -251,12 +254,12 @@ def check_memory(memory: Memory, partial: Sequence[tuple[int, int]], geometry: G
     spans += [(s, e, "partial memory") for s, e in partial]
     spans.sort()
     shift, unit = geometry.page_shift, geometry.pages_per_subsection
-    for (start, end, what), (start2, end2, what2) in zip(spans, spans[1:], strict=False):
+    for (start, end, what), (start2, end2, what2) in pairwise(spans):
         if end > start2:
             top = -(-max(e for _, e, _ in spans) // unit) * unit
             raise UsageError(
-                f"{what2} [{start2 << shift:#x}, {end2 << shift:#x}) overlaps {what} [{start << shift:#x}, {end << shift:#x}); "
-                f"free from {-(-end // unit) * unit << shift:#x} on, and behind everything from {top << shift:#x} on"
+                f"{what2} [{start2 << shift:#x}, {end2 << shift:#x}) overlaps "
+                f"{what} [{start << shift:#x}, {end << shift:#x}); free from {-(-end // unit) * unit << shift:#x} on, and behind everything from {top << shift:#x} on"
             )
     top = max(e for _, e, _ in spans)
     if top > geometry.max_pfns:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import pairwise
 
 from replay.errors import UsageError
 from replay.machine.geometry import ARCHES, Geometry, zone_bounds
@@ -75,10 +76,10 @@ class SyntheticMachine:
     def zones(self) -> tuple[Span, ...]:
         """First to last page of boot RAM of each zone of each node."""
         bounds = (0, *zone_bounds(self.geometry), 1 << 64)
-        found = []
+        found: list[Span] = []
         nodes = sorted({part.node for part in self.memory.ram})
         for node in nodes:
-            for low, high in zip(bounds, bounds[1:], strict=False):
+            for low, high in pairwise(bounds):
                 parts = [
                     (max(p.start, low), min(p.end, high))
                     for p in self.memory.ram
@@ -93,7 +94,7 @@ class SyntheticMachine:
         """First pfns of the memory blocks that hold nothing but RAM of one node, ascending, above the boot zones."""
         pages = self.geometry.pages_per_block
         floor = max((0, *zone_bounds(self.geometry)))
-        found = []
+        found: list[int] = []
         for part in self.memory.ram:
             start = max(-(-part.start // pages) * pages, floor)
             found.extend(range(start, part.end - pages + 1, pages))
@@ -158,7 +159,9 @@ def _geometry(values: Mapping[str, int]) -> Geometry:
         _refuse("page", show_bytes(values["page"]), [show_bytes(1 << s) for s in arch.page_shifts], arch.name)
     if bits not in arch.section_size_bits[shift]:
         known = [show_bytes(1 << b) for b in arch.section_size_bits[shift]]
-        _refuse("section", show_bytes(values["section"]), known, f"{arch.name} with pages of {values['page'] >> 10} KiB")
+        _refuse(
+            "section", show_bytes(values["section"]), known, f"{arch.name} with pages of {values['page'] >> 10} KiB"
+        )
     if values["physmem"] not in arch.max_physmem_bits:
         _refuse("physmem", str(values["physmem"]), [str(b) for b in arch.max_physmem_bits], arch.name)
     block = values["block"]
@@ -172,7 +175,9 @@ def _geometry(values: Mapping[str, int]) -> Geometry:
 def _log2(name: str, value: int) -> int:
     if value & (value - 1):
         near = 1 << value.bit_length() - 1
-        raise UsageError(f"{name}={show_bytes(value)}: needed a power of two, as {show_bytes(near)} or {show_bytes(2 * near)}")
+        raise UsageError(
+            f"{name}={show_bytes(value)}: needed a power of two, as {show_bytes(near)} or {show_bytes(2 * near)}"
+        )
     return value.bit_length() - 1
 
 
@@ -185,7 +190,9 @@ def _partial(values: Mapping[str, int], geometry: Geometry, memory: Memory) -> t
     size, block = values["partial"], geometry.memory_block_bytes
     if size % block:
         near = -(-size // block) * block
-        raise UsageError(f"partial={show_bytes(size)}: needed whole memory blocks of {show_bytes(block)}, as {show_bytes(near)}")
+        raise UsageError(
+            f"partial={show_bytes(size)}: needed whole memory blocks of {show_bytes(block)}, as {show_bytes(near)}"
+        )
     if not size:
         return (), 0
     pages = geometry.pages_per_block

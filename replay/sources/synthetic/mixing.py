@@ -74,9 +74,10 @@ def _weights(parts: Sequence[Part], rates: Sequence[Fraction]) -> list[int]:
     if sum(weights) > MAX_FRAME:
         slow = min(range(len(rates)), key=rates.__getitem__)
         near = sum(rates) / (MAX_FRAME // 2)
+        told = ", ".join(f"{p.name}={float(r):g}" for p, r in zip(parts, rates, strict=True))
         raise UsageError(
-            f"rates of {', '.join(f'{p.name}={float(r):g}' for p, r in zip(parts, rates, strict=True))}: they repeat only after "
-            f"{sum(weights):,} rows; needed at most {MAX_FRAME:,}: round them, or raise {parts[slow].name} to about {float(near):.3g}"
+            f"rates of {told}: they repeat only after {sum(weights):,} rows; needed at most {MAX_FRAME:,}: round them, "
+            f"or raise {parts[slow].name} to about {float(near):.3g}"
         )
     return weights
 
@@ -94,6 +95,7 @@ def _check_claims(parts: Sequence[Part]) -> None:
         for claim in sorted(part.claims):
             if claim in owners:
                 raise UsageError(
-                    f"{owners[claim]} and {part.name} both change {claim}; needed one of them, or another device for the second"
+                    f"{owners[claim]} and {part.name} both change {claim}; "
+                    "needed one of them, or another device for the second"
                 )
             owners[claim] = part.name

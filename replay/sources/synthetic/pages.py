@@ -1,7 +1,8 @@
 """What pages are used for: the mix of a machine that is at work, as PAGE_STATE rows.
 
-RAM is cut into ranges of whole subsections, and each range gets one use; how often is in the table. A real machine mixes uses from
-page to page; for what an error does to a page that makes no difference, and a million ranges would only make traces larger.
+RAM is cut into ranges of whole subsections, and each range gets one use; how often is in the table. A real machine
+mixes uses from page to page; for what an error does to a page that makes no difference, and a million ranges would only
+make traces larger.
 """
 
 from __future__ import annotations
@@ -25,13 +26,29 @@ USES: dict[str, tuple[int, Row]] = {
     "anonymous-huge": (8, {"page_kind": _LRU, "page_flags": int(PageFlag.ANON | PageFlag.DIRTY | PageFlag.LARGE)}),
     "cache-clean": (20, {"page_kind": _LRU, "page_flags": _CACHE, "refs": 2}),
     "cache-dirty": (6, {"page_kind": _LRU, "page_flags": int(PageFlag.MAPPING_SET | PageFlag.DIRTY), "refs": 2}),
-    "shmem": (4, {"page_kind": _LRU, "page_flags": int(PageFlag.MAPPING_SET | PageFlag.DIRTY), "mapping": int(MappingClass.SHMEM), "refs": 2}),
+    "shmem": (
+        4,
+        {
+            "page_kind": _LRU,
+            "page_flags": int(PageFlag.MAPPING_SET | PageFlag.DIRTY),
+            "mapping": int(MappingClass.SHMEM),
+            "refs": 2,
+        },
+    ),
     "free": (12, {"page_kind": int(PageKind.BUDDY), "refs": 0}),
     "slab": (5, {"page_kind": int(PageKind.SLAB)}),
     "page-table": (2, {"page_kind": int(PageKind.PAGE_TABLE)}),
     "kernel": (4, {"page_kind": int(PageKind.KERNEL)}),
-    "pinned": (1, {"page_kind": _LRU, "page_flags": int(PageFlag.ANON | PageFlag.DIRTY | PageFlag.NOT_ISOLATABLE), "pins": 1, "refs": 2}),
-}  # fmt: skip
+    "pinned": (
+        1,
+        {
+            "page_kind": _LRU,
+            "page_flags": int(PageFlag.ANON | PageFlag.DIRTY | PageFlag.NOT_ISOLATABLE),
+            "pins": 1,
+            "refs": 2,
+        },
+    ),
+}
 _HUNDRED = sum(parts for parts, _ in USES.values())
 _RANGES = 2048  # of RAM; as many as keep the rows in front few
 
@@ -64,4 +81,9 @@ def described_devices(machine: SyntheticMachine) -> Iterator[Row]:
     for device in machine.devices:
         if device.mode != "kmem":
             start, end = data_of(device, machine)
-            yield {"kind": int(EventKind.PAGE_STATE), "pfn": start, "nr_pages": end - start, "page_kind": int(PageKind.RESERVED)}
+            yield {
+                "kind": int(EventKind.PAGE_STATE),
+                "pfn": start,
+                "nr_pages": end - start,
+                "page_kind": int(PageKind.RESERVED),
+            }

@@ -10,7 +10,19 @@ from typing import Any
 
 from replay.errors import UnknownNameError, UsageError, did_you_mean
 
-__all__ = ("Parameter", "choice", "count", "in_bytes", "parse_pairs", "rate", "resolve", "share", "size", "text", "yes_no")
+__all__ = (
+    "Parameter",
+    "choice",
+    "count",
+    "in_bytes",
+    "parse_pairs",
+    "rate",
+    "resolve",
+    "share",
+    "size",
+    "text",
+    "yes_no",
+)
 
 _UNITS = {"": 0, "K": 10, "M": 20, "G": 30, "T": 40, "P": 50}
 _SIZE = re.compile(r"(0[xX][0-9a-fA-F]+|\d+)([KMGTP]?)(?:i?B)?", re.IGNORECASE)

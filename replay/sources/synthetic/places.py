@@ -107,7 +107,8 @@ def random_in(spans: Spans, stream: Stream, unit: int = 1) -> Places:
             number += np.uint64(int(shifted[0]) & (1 << 64) - 1)
             return number
         span = np.searchsorted(befores * unit, number.view(np.int64), "right") - 1
-        return number + shifted[span].view(np.uint64)
+        number += shifted[span].view(np.uint64)
+        return number
 
     return places
 
@@ -124,12 +125,13 @@ def shuffled(spans: Spans, stream: Stream, unit: int = 1) -> Places:
     def one_pass(turn: int, first: int, count: int) -> _Pfns:
         factor = _coprime(stream.one(2 * turn, total) | 1, total)
         begin = (stream.one(2 * turn + 1, total) + first * factor) % total
-        assert count <= _MOST and total <= _MOST_PLACES  # so that the product fits 64 bits
+        assert count <= _MOST
+        assert total <= _MOST_PLACES  # so that the product fits 64 bits
         number = np.arange(count, dtype=np.uint64)
         number *= np.uint64(factor % total)
         number += np.uint64(begin)
         number %= np.uint64(total)
-        return small[number.view(np.int64)] if small is not None else _placed(number)
+        return small.take(number.view(np.int64)) if small is not None else _placed(number)
 
     counts = np.array([-(-(end - start) // unit) for start, end in spans], np.int64)
     befores = np.concatenate(([0], np.cumsum(counts)))
@@ -137,7 +139,9 @@ def shuffled(spans: Spans, stream: Stream, unit: int = 1) -> Places:
 
     def _placed(number: _Pfns) -> _Pfns:
         span = np.searchsorted(befores, number.view(np.int64), "right") - 1
-        return (number.view(np.int64) * unit + shifted[span]).view(np.uint64)
+        number *= np.uint64(unit)
+        number += shifted[span].view(np.uint64)
+        return number
 
     def places(first: int, count: int) -> _Pfns:
         pieces = []

@@ -53,7 +53,9 @@ PLAN_PARAMETERS = (
     Parameter("section", "128M", "section size", size(1 << 24, 1 << 30)),
     Parameter("physmem", "46", "physical address bits that the section table covers", count(42, 56)),
     Parameter("block", "128M", "size of a memory block device", size(1 << 24, 1 << 40)),
-    Parameter("kernel", "6.12", "kernel that the trace claims to be made on; decides what walkers look up", choice(*kernels())),
+    Parameter(
+        "kernel", "6.12", "kernel that the trace claims to be made on; decides what walkers look up", choice(*kernels())
+    ),
     Parameter("nodes", "1", "NUMA nodes", count(1, 1024)),
     Parameter("memory", "16G", "RAM at boot, in equal parts on the nodes", size(1 << 28)),
     Parameter("gap", "0", "address space left out in front of every node but the first", size()),
@@ -70,9 +72,11 @@ PLAN_PARAMETERS = (
     ),
     Parameter("partial", "0", "memory that a hypervisor adds in blocks which it fills in part (virtio-mem)", size()),
     Parameter("plugged", "1/2", "share of the partial memory that is there", share),
-    Parameter("ram", "", "RAM ranges START+SIZE[@NODE] in bytes, joined by commas, in place of memory and nodes", _ranges),
+    Parameter(
+        "ram", "", "RAM ranges START+SIZE[@NODE] in bytes, joined by commas, in place of memory and nodes", _ranges
+    ),
     Parameter("device", "", "devices MODE@START+SIZE in bytes, joined by commas, in place of pmem", _ranges),
-)  # fmt: skip
+)
 
 _ALL = (
     Plan("plain", "16 GiB in one node, nothing else", {}),
@@ -80,8 +84,14 @@ _ALL = (
     Plan(
         "server",
         "two sockets of 128 GiB; 256 GiB of pmem each, fsdax and devdax, in sections shared with RAM",
-        {"nodes": "2", "memory": "256G", "pmem": "512G", "namespaces": "2", "modes": "fsdax+devdax",
-         "collisions": "start+both"},
+        {
+            "nodes": "2",
+            "memory": "256G",
+            "pmem": "512G",
+            "namespaces": "2",
+            "modes": "fsdax+devdax",
+            "collisions": "start+both",
+        },
     ),
     Plan(
         "server-kmem",
@@ -111,14 +121,31 @@ _ALL = (
     Plan(
         "arm64",
         "an arm64 server: 4 KiB pages, two nodes of 64 GiB, fsdax at the end of each",
-        {"arch": "aarch64", "physmem": "48", "nodes": "2", "memory": "128G", "pmem": "64G", "namespaces": "2",
-         "collisions": "start"},
+        {
+            "arch": "aarch64",
+            "physmem": "48",
+            "nodes": "2",
+            "memory": "128G",
+            "pmem": "64G",
+            "namespaces": "2",
+            "collisions": "start",
+        },
     ),
     Plan(
         "arm64-64k",
         "an arm64 server with 64 KiB pages and sections of 512 MiB",
-        {"arch": "aarch64", "page": "64K", "section": "512M", "block": "512M", "physmem": "48", "nodes": "2",
-         "memory": "256G", "pmem": "128G", "namespaces": "2", "collisions": "start+both"},
+        {
+            "arch": "aarch64",
+            "page": "64K",
+            "section": "512M",
+            "block": "512M",
+            "physmem": "48",
+            "nodes": "2",
+            "memory": "256G",
+            "pmem": "128G",
+            "namespaces": "2",
+            "collisions": "start+both",
+        },
     ),
     Plan(
         "s390",
@@ -128,11 +155,21 @@ _ALL = (
     Plan(
         "ppc64",
         "a POWER server: 64 KiB pages, sections of 16 MiB, 128 GiB and devdax",
-        {"arch": "ppc64", "page": "64K", "section": "16M", "block": "256M", "physmem": "51", "nodes": "2",
-         "memory": "128G", "pmem": "32G", "namespaces": "2", "modes": "devdax"},
+        {
+            "arch": "ppc64",
+            "page": "64K",
+            "section": "16M",
+            "block": "256M",
+            "physmem": "51",
+            "nodes": "2",
+            "memory": "128G",
+            "pmem": "32G",
+            "namespaces": "2",
+            "modes": "devdax",
+        },
     ),
     Plan("riscv64", "a RISC-V board of 16 GiB", {"arch": "riscv64", "physmem": "56"}),
-)  # fmt: skip
+)
 PLANS = {p.name: p for p in _ALL}
 
 

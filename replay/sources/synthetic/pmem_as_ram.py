@@ -1,14 +1,15 @@
 """Persistent memory that is used as RAM, with errors on its medium that nobody has read yet.
 
-The model. The medium of a device has bad pages, ``errors`` per TiB at the start, and ``growth`` per TiB more come in every period. A
-period is: the device goes from devdax to RAM, all of its whole blocks go online, a share ``touched`` of the pages is used, the blocks
-go offline and the device is devdax again. A page that is used and bad is consumed: a MEMORY_FAILURE with ACTION_REQUIRED, by a task
-that maps the page where the page is one that tasks map. A page goes bad at a random time of its period, and is used at one or more
-random times: one that goes bad after its last use is not consumed. The kernel takes the page out of use, so it is consumed
-once in a period; but when the memory is removed, the kernel forgets which pages were broken.
+The model. The medium of a device has bad pages, ``errors`` per TiB at the start, and ``growth`` per TiB more come in
+every period. A period is: the device goes from devdax to RAM, all of its whole blocks go online, a share ``touched`` of
+the pages is used, the blocks go offline and the device is devdax again. A page that is used and bad is consumed: a
+MEMORY_FAILURE with ACTION_REQUIRED, by a task that maps the page where the page is one that tasks map. A page goes bad
+at a random time of its period, and is used at one or more random times: one that goes bad after its last use is not
+consumed. The kernel takes the page out of use, so it is consumed once in a period; but when the memory is removed, the
+kernel forgets which pages were broken.
 
-With ``scan``, the device is scanned before each period and every bad page is cleared (CLEAR_ERROR), which mends the medium.
-Both ways see the same medium, the same use of pages and the same new errors, for one seed.
+With ``scan``, the device is scanned before each period and every bad page is cleared (CLEAR_ERROR), which mends the
+medium. Both ways see the same medium, the same use of pages and the same new errors, for one seed.
 """
 
 from __future__ import annotations
@@ -88,7 +89,9 @@ class _Story:
         number = int(expected) + (stream.one(0, _FINE) < (expected - int(expected)) * _FINE)
         if number > _MAX_ERRORS:
             most = int(_MAX_ERRORS / self._tib)
-            raise UsageError(f"pmem-as-ram: {name}={self._values[name]} per TiB: {number:,} bad pages; needed at most {most}")
+            raise UsageError(
+                f"pmem-as-ram: {name}={self._values[name]} per TiB: {number:,} bad pages; needed at most {most}"
+            )
         pfns = stream.below(1, number, high - low).astype(np.int64) + low
         times = Stream(self._seed, name, period, "times").words(0, number) / 2.0**64
         # What is bad from the start on was bad before anybody touched it.
@@ -111,7 +114,9 @@ class _Story:
         page = dict(USES[use][1])
         task, self._pid = self._pid, self._pid + 1
         if use in _MAPPED:
-            page["page_flags"] |= int(PageFlag.MAPPED) | (int(PageFlag.PTE_DIRTY) if page["page_flags"] & PageFlag.DIRTY else 0)
+            page["page_flags"] |= int(PageFlag.MAPPED) | (
+                int(PageFlag.PTE_DIRTY) if page["page_flags"] & PageFlag.DIRTY else 0
+            )
             page["page_flags"] &= ~int(PageFlag.EVICTABLE)
         assert page["page_kind"] != PageKind.BUDDY
         yield {"kind": int(EventKind.PAGE_STATE), "pfn": pfn, "nr_pages": 1, **page}

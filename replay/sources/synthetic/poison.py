@@ -30,7 +30,7 @@ def _in_front(machine: SyntheticMachine, values: Mapping[str, Any]) -> list[Row]
 
 
 def _consumed(values: Mapping[str, Any], stream: Stream) -> dict[str, Any]:
-    """Return what chooses the flags: a share of the errors is consumed by a task, the others are found by the scrubber."""
+    """Return what chooses the flags: a share of the errors is consumed, the scrubber finds the others."""
     bound = int(values["consumed"] * 1_000_000)
 
     def flags(first: int, count: int) -> NDArray[np.uint64]:
@@ -60,8 +60,8 @@ def bursts(machine: SyntheticMachine, values: Mapping[str, Any], stream: Stream,
     if not spans:
         longest = max(end - start for start, end in machine.ram)
         raise UsageError(
-            f"{values['name']}: {pages} pages at a distance of {stride} reach over {reach:,} pages; needed at most {longest:,}, the "
-            f"longest range of RAM, as stride={max((longest - 1) // max(pages - 1, 1), 1)}"
+            f"{values['name']}: {pages} pages at a distance of {stride} reach over {reach:,} pages; "
+            f"needed at most {longest:,}, the longest range of RAM, as stride={max((longest - 1) // max(pages - 1, 1), 1)}"
         )
     return repeated(
         values["name"],
@@ -73,7 +73,7 @@ def bursts(machine: SyntheticMachine, values: Mapping[str, Any], stream: Stream,
 
 
 def storm(machine: SyntheticMachine, values: Mapping[str, Any], stream: Stream, _slot: tuple[int, int]) -> Part:
-    """Return a DIMM that fails as a whole: every page of a stretch of RAM, each once, in no order; then all of them again."""
+    """Return a DIMM that fails as a whole: each page of a stretch of RAM once, in no order; then all again."""
     pages = values["dimm"] >> machine.geometry.page_shift
     longest = max(machine.ram, key=lambda span: span[1] - span[0])
     if not 0 < pages <= longest[1] - longest[0]:
@@ -142,11 +142,15 @@ def clear_errors(machine: SyntheticMachine, values: Mapping[str, Any], stream: S
     """Return errors of pmem that a write clears again."""
     spans = [data_of(d, machine) for d in machine.devices if d.mode in {"fsdax", "devdax", "raw"}]
     if not spans:
-        raise UsageError(f"clear-error: machine {machine.name} has no pmem that is not used as RAM; add some: --set pmem=4G")
+        raise UsageError(
+            f"clear-error: machine {machine.name} has no pmem that is not used as RAM; add some: --set pmem=4G"
+        )
     pages = values["pages"]
     short = [(start, end - pages + 1) for start, end in spans if end - start >= pages]
     if not short:
-        raise UsageError(f"clear-error: pages={pages}: needed at most {max(e - s for s, e in spans)}, the data of the largest device")
+        raise UsageError(
+            f"clear-error: pages={pages}: needed at most {max(e - s for s, e in spans)}, the data of the largest device"
+        )
     clear: Row = {"kind": int(EventKind.CLEAR_ERROR), "pfn": 0, "nr_pages": pages}
     errors = [{"kind": _FAILURE, "pfn": k, "flags": 0, "task": _TASK} for k in range(pages)]
     return repeated(
@@ -156,5 +160,3 @@ def clear_errors(machine: SyntheticMachine, values: Mapping[str, Any], stream: S
         choose=_consumed(values, Stream(values["seed"], "clear-error", "consumed")),
         front=_in_front(machine, values),
     )
-
-

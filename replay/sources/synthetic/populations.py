@@ -24,9 +24,10 @@ POLICIES: dict[str, int] = {
     "early-unhandled": int(TaskFlag.MAIN_PROCESS | TaskFlag.MAIN_EARLY | TaskFlag.ANY_EARLY),
 }
 _MAPPED = PageFlag.MAPPED | PageFlag.PTE_DIRTY | PageFlag.PTE_WRITE | PageFlag.DIRTY
+_SHMEM = _MAPPED | PageFlag.MAPPING_SET
 _PAGES: dict[str, Row] = {
     "anonymous": {"page_kind": int(PageKind.LRU), "page_flags": int(_MAPPED | PageFlag.ANON)},
-    "shmem": {"page_kind": int(PageKind.LRU), "page_flags": int(_MAPPED | PageFlag.MAPPING_SET), "mapping": int(MappingClass.SHMEM)},
+    "shmem": {"page_kind": int(PageKind.LRU), "page_flags": int(_SHMEM), "mapping": int(MappingClass.SHMEM)},
     "cache": {"page_kind": int(PageKind.LRU), "page_flags": int(PageFlag.MAPPED | PageFlag.MAPPING_SET)},
 }  # fmt: skip
 _FIRST_PID = 1000

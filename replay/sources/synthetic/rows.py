@@ -1,7 +1,8 @@
 """Rows as a function of their number: a template that is repeated, and the places that it is laid to.
 
-Nothing is remembered from row to row. Any stretch of a workload can be made without the ones before it, so traces of any length
-stream, stretches can be made in any order or at the same time, and the rows do not depend on how they were cut up.
+Nothing is remembered from row to row. Any stretch of a workload can be made without the ones before it, so traces of
+any length stream, stretches can be made in any order or at the same time, and the rows do not depend on how they were
+cut up.
 """
 
 from __future__ import annotations
@@ -94,7 +95,8 @@ def repeated(
     Args:
         name: short name.
         template: the rows of one repetition.
-        places: what repetition *n* adds to each ``pfn`` of the template; None adds nothing; several are for one row each.
+        places: what repetition *n* adds to each ``pfn`` of the template; None adds nothing; several are for one row
+            each.
         grows: what is added to a column (where the template gives it) from one repetition to the next.
         choose: column -> values for repetitions ``[first, first + count)``, used in each row that gives the column.
         front: rows before the first.

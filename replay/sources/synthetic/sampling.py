@@ -1,8 +1,8 @@
 """DAMON's sampling of physical memory.
 
-Every tick asks for the page sampled last in each region, asks again, and then for the page to sample next, each time region by
-region in the order of addresses. After some ticks (the aggregation interval) neighbouring regions are merged and split at random
-again: here every second border stays and the other one moves.
+Every tick asks for the page sampled last in each region, asks again, and then for the page to sample next, each time
+region by region in the order of addresses. After some ticks (the aggregation interval) neighbouring regions are merged
+and split at random again: here every second border stays and the other one moves.
 """
 
 from __future__ import annotations
@@ -36,7 +36,9 @@ def sampled(span: Span, regions: int, aggregation: int, stream: Stream) -> Part:
     pairs, pages = regions // 2, span[1] - span[0]
     if regions % 2 or pages // max(pairs, 1) < _SMALLEST:
         most = pages // _SMALLEST // 2 * 2
-        raise UsageError(f"damon: regions={regions}: needed an even number up to {most}, as {min(regions // 2 * 2 or 2, most)}")
+        raise UsageError(
+            f"damon: regions={regions}: needed an even number up to {most}, as {min(regions // 2 * 2 or 2, most)}"
+        )
     edges = span[0] + np.arange(pairs + 1, dtype=np.int64) * pages // pairs
     # Words of the stream: for each tick one per region; the splits have a stream of their own.
     splits = Stream(int(stream.words(0, 1)[0]), "splits")
@@ -58,7 +60,9 @@ def sampled(span: Span, regions: int, aggregation: int, stream: Stream) -> Part:
         # Regions differ in width, so this is ``scaled`` with an array of bounds: still one rounding.
         part = (stream.words(1 + first * regions, ticks * regions) >> np.uint64(11)).astype(np.float64) * 2.0**-53
         own = turn - turn[0]
-        return (part.reshape(ticks, regions) * widths[own]).astype(np.int64) + starts[own]
+        within: np.ndarray = (part.reshape(ticks, regions) * widths[own]).astype(np.int64)
+        within += starts[own]
+        return within
 
     def rows(first: int, count: int) -> Columns:
         size = _ASKED * regions

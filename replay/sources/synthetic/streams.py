@@ -1,8 +1,8 @@
 """Random numbers that are the same on every machine, whatever was drawn before and in which order.
 
-A stream is the raw output of numpy's Philox bit generator under a key of its own, and word *n* of a stream is a function of the
-key and *n* alone. numpy promises that the raw output of a bit generator never changes; it promises no such thing of the
-distributions of ``Generator``, so nothing here uses those.
+A stream is the raw output of numpy's Philox bit generator under a key of its own, and word *n* of a stream is a
+function of the key and *n* alone. numpy promises that the raw output of a bit generator never changes; it promises no
+such thing of the distributions of ``Generator``, so nothing here uses those.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ class Stream:
 def scaled(words: Words, bound: int) -> Words:
     """Scale words to ``[0, bound)``, ``bound`` at most 2**52.
 
-    One multiplication of doubles, which IEEE 754 rounds the same way everywhere: 53 random bits times bound / 2**53, a product that
-    stays below the bound after rounding.
+    One multiplication of doubles, which IEEE 754 rounds the same way everywhere: 53 random bits times bound / 2**53, a
+    product that stays below the bound after rounding.
     """
     assert 0 < bound <= MAX_BELOW
     fraction = (words >> np.uint64(64 - _BITS)).astype(np.float64)

@@ -13,7 +13,7 @@ from replay.sources.synthetic.places import marching, meeting, random_in, stops_
 from replay.sources.synthetic.rows import Columns, Part, Places, Row, repeated
 from replay.sources.synthetic.sampling import sampled
 from replay.sources.synthetic.streams import Stream
-from replay.sources.synthetic.walkers import Look, Units, Walker, line_of
+from replay.sources.synthetic.walker import Look, Units, Walker, line_of
 from replay.trace.schema import EventKind
 
 __all__ = ("spans_of", "units_of", "walk")
@@ -48,7 +48,9 @@ def walk(walker: Walker, machine: SyntheticMachine, values: Mapping[str, Any], s
         UsageError: this kernel's walker, or this architecture's, looks nothing up.
     """
     if walker.arches and machine.geometry.arch not in walker.arches:
-        raise UsageError(f"walker {walker.name} asks nothing on {machine.geometry.arch}; needed {' or '.join(walker.arches)}")
+        raise UsageError(
+            f"walker {walker.name} asks nothing on {machine.geometry.arch}; needed {' or '.join(walker.arches)}"
+        )
     looks_of = walker.looks_of(machine.kernel)
     units = units_of(machine, values.get("run", 1))
     if walker.order == "sampled":
@@ -82,7 +84,14 @@ def spans_of(over: str, machine: SyntheticMachine, run: int = 1) -> tuple[Span, 
         "zone-head": tuple(_head(span, machine) for span in small),
         "nodes": machine.nodes,
         "pfns": ((0, machine.max_pfn),),
-        "pfns-to-section": ((0, machine.max_pfn if line_of(machine.kernel) in _EXACT_LIMIT else -(-machine.max_pfn // section) * section),),
+        "pfns-to-section": (
+            (
+                0,
+                machine.max_pfn
+                if line_of(machine.kernel) in _EXACT_LIMIT
+                else -(-machine.max_pfn // section) * section,
+            ),
+        ),
         "blocks": tuple((b, b + machine.geometry.pages_per_block) for b in machine.whole_blocks),
         "ram": ram,
         "ram-span": ((ram[0][0], ram[-1][1]),),

@@ -17,7 +17,8 @@ from replay.sources.synthetic.pmem_as_ram import pmem_as_ram
 from replay.sources.synthetic.populations import POLICIES
 from replay.sources.synthetic.rows import Part, repeated
 from replay.sources.synthetic.streams import Stream
-from replay.sources.synthetic.walkers import WALKERS, Walker
+from replay.sources.synthetic.walker import Walker
+from replay.sources.synthetic.walkers import WALKERS
 from replay.sources.synthetic.walks import walk
 from replay.trace.schema import EventKind
 
@@ -79,8 +80,12 @@ def _top(machine: SyntheticMachine) -> int:
 
 
 _KINDS = {"online": EventKind.PFN_TO_ONLINE_PAGE, "valid": EventKind.PFN_VALID, "pagemap": EventKind.GET_DEV_PAGEMAP}
-_ASK = Parameter("ask", "online", "online (pfn_to_online_page), valid (pfn_valid) or pagemap (get_dev_pagemap)", choice(*_KINDS))
-_CONSUMED = Parameter("consumed", "1/4", "share of the errors that a task runs into; the scrubber finds the others", share)
+_ASK = Parameter(
+    "ask", "online", "online (pfn_to_online_page), valid (pfn_valid) or pagemap (get_dev_pagemap)", choice(*_KINDS)
+)
+_CONSUMED = Parameter(
+    "consumed", "1/4", "share of the errors that a task runs into; the scrubber finds the others", share
+)
 _DEVICE = Parameter("device", "0", "number of the device", count(0, 255))
 
 
@@ -100,58 +105,184 @@ def _policies(given: str) -> tuple[str, ...]:
 
 
 _OTHERS = (
-    Workload("random", "single lookups of random pfns", "lookups",
-             (_rate("1000000"), _ASK, Parameter("holes", "yes", "pfns outside of RAM too", yes_no)), _random),
-    Workload("sequential", "lookups of pfn after pfn, holes and devices included", "lookups",
-             (_rate("1000000"), _ASK, Parameter("run", "1", "pages of one row", count(1, 1 << 30))), _sequential),
-    Workload("hotplug-churn", "memory blocks go offline and online again", "hotplug",
-             (_rate("100"), Parameter("blocks", "64", "how many take part, the highest", count(2, 1 << 20)),
-              Parameter("depth", "8", "how many are offline at any time", count(1, 1 << 20))), hotplug.churn),
-    Workload("kmem-flips", "a device is devdax and RAM by turns", "hotplug",
-             (_rate("10"), _DEVICE, Parameter("blocks", "16", "memory blocks that go online", count(1, 1 << 20))), hotplug.flips),
-    Workload("pmem-life-cycle", "a namespace becomes devdax, raw and fsdax, disabled in between", "hotplug",
-             (_rate("10"), _DEVICE, Parameter("phases", "yes", "whether lookups can fall into the middle of a call", yes_no)),
-             hotplug.life_cycle),
+    Workload(
+        "random",
+        "single lookups of random pfns",
+        "lookups",
+        (_rate("1000000"), _ASK, Parameter("holes", "yes", "pfns outside of RAM too", yes_no)),
+        _random,
+    ),
+    Workload(
+        "sequential",
+        "lookups of pfn after pfn, holes and devices included",
+        "lookups",
+        (_rate("1000000"), _ASK, Parameter("run", "1", "pages of one row", count(1, 1 << 30))),
+        _sequential,
+    ),
+    Workload(
+        "hotplug-churn",
+        "memory blocks go offline and online again",
+        "hotplug",
+        (
+            _rate("100"),
+            Parameter("blocks", "64", "how many take part, the highest", count(2, 1 << 20)),
+            Parameter("depth", "8", "how many are offline at any time", count(1, 1 << 20)),
+        ),
+        hotplug.churn,
+    ),
+    Workload(
+        "kmem-flips",
+        "a device is devdax and RAM by turns",
+        "hotplug",
+        (_rate("10"), _DEVICE, Parameter("blocks", "16", "memory blocks that go online", count(1, 1 << 20))),
+        hotplug.flips,
+    ),
+    Workload(
+        "pmem-life-cycle",
+        "a namespace becomes devdax, raw and fsdax, disabled in between",
+        "hotplug",
+        (
+            _rate("10"),
+            _DEVICE,
+            Parameter("phases", "yes", "whether lookups can fall into the middle of a call", yes_no),
+        ),
+        hotplug.life_cycle,
+    ),
     Workload("bit-flips", "single pages break, anywhere", "poison", (_rate("1"), _CONSUMED), poison.background),
-    Workload("row-failure", "a DRAM row breaks: a few pages close together", "poison",
-             (_rate("100"), _CONSUMED, Parameter("pages", "4", "pages that lie on the row", count(1, 4096)),
-              Parameter("stride", "2", "pages from one to the next, by interleaving", count(1, 1 << 20))), poison.bursts),
-    Workload("column-failure", "a DRAM column breaks: many pages far apart", "poison",
-             (_rate("1000"), _CONSUMED, Parameter("pages", "256", "rows that the column crosses", count(1, 4096)),
-              Parameter("stride", "256", "pages from one row to the next", count(1, 1 << 20))), poison.bursts),
-    Workload("dimm-storm", "a DIMM breaks: each of its pages, in no order", "poison",
-             (_rate("10000"), _CONSUMED, Parameter("dimm", "1G", "its size", size(1 << 12))), poison.storm),
-    Workload("repeated-consumption", "tasks run into the same few broken pages again and again", "poison",
-             (_rate("100"), Parameter("pages", "64", "how many", count(1, 1 << 16))), poison.hot_pages),
-    Workload("soft-offline", "pages with too many corrected errors are taken out of use", "poison",
-             (Parameter("corrected", "1000", "corrected errors per second, on weak pages", rate),
-              Parameter("threshold", "10", "corrected errors of a page up to its soft offline", count(1, 1 << 20)),
-              Parameter("failing", "5%", "share of the pages that cannot be migrated", share)), poison.soft_offline),
+    Workload(
+        "row-failure",
+        "a DRAM row breaks: a few pages close together",
+        "poison",
+        (
+            _rate("100"),
+            _CONSUMED,
+            Parameter("pages", "4", "pages that lie on the row", count(1, 4096)),
+            Parameter("stride", "2", "pages from one to the next, by interleaving", count(1, 1 << 20)),
+        ),
+        poison.bursts,
+    ),
+    Workload(
+        "column-failure",
+        "a DRAM column breaks: many pages far apart",
+        "poison",
+        (
+            _rate("1000"),
+            _CONSUMED,
+            Parameter("pages", "256", "rows that the column crosses", count(1, 4096)),
+            Parameter("stride", "256", "pages from one row to the next", count(1, 1 << 20)),
+        ),
+        poison.bursts,
+    ),
+    Workload(
+        "dimm-storm",
+        "a DIMM breaks: each of its pages, in no order",
+        "poison",
+        (_rate("10000"), _CONSUMED, Parameter("dimm", "1G", "its size", size(1 << 12))),
+        poison.storm,
+    ),
+    Workload(
+        "repeated-consumption",
+        "tasks run into the same few broken pages again and again",
+        "poison",
+        (_rate("100"), Parameter("pages", "64", "how many", count(1, 1 << 16))),
+        poison.hot_pages,
+    ),
+    Workload(
+        "soft-offline",
+        "pages with too many corrected errors are taken out of use",
+        "poison",
+        (
+            Parameter("corrected", "1000", "corrected errors per second, on weak pages", rate),
+            Parameter("threshold", "10", "corrected errors of a page up to its soft offline", count(1, 1 << 20)),
+            Parameter("failing", "5%", "share of the pages that cannot be migrated", share),
+        ),
+        poison.soft_offline,
+    ),
     Workload("unpoison", "errors are injected and taken back", "poison", (_rate("100"),), poison.unpoison),
-    Workload("clear-error", "errors of pmem are cleared by writes", "poison",
-             (_rate("100"), _CONSUMED, Parameter("pages", "1", "pages of one bad block", count(1, 512))), poison.clear_errors),
-    Workload("pmem-as-ram", "pmem with bad pages is used as RAM, scanned and cleared before or not", "poison",
-             (_rate("100"), _DEVICE, Parameter("scan", "no", "whether bad pages are cleared before each period", yes_no),
-              Parameter("errors", "100", "bad pages per TiB at the start", _number),
-              Parameter("growth", "10", "bad pages per TiB that come in a period", _number),
-              Parameter("touched", "60%", "share of the pages that is used in a period", share),
-              Parameter("periods", "3", "times that the device becomes RAM", count(1, 10000))), pmem_as_ram),
-    Workload("tasks", "tasks that share pages, an error in them, who is told and who dies", "poison",
-             (_rate("1000"), Parameter("sharers", "4", "tasks that map the same pages", count(1, 1024)),
-              Parameter("pages", "16", "pages they share", count(1, 1 << 18)),
-              Parameter("use", "anonymous", "what the pages are: anonymous, shmem or cache", choice("anonymous", "shmem", "cache")),
-              Parameter("policies", "default+early+late+default-unhandled", f"of the tasks in turn, joined by +: {', '.join(POLICIES)}", _policies),
-              Parameter("consumed", "yes", "whether the first task runs into the error", yes_no)), populations.population),
-    Workload("walks", "walkers side by side: compaction, DAMON, kpageflags, kmemleak", "mix",
-             mix=(("compaction", "600000"), ("damon", "18000"), ("kpageflags", "200000"), ("kmemleak", "100000"))),
-    Workload("production", "walkers, hotplug and errors as on a machine at work", "mix",
-             mix=(("compaction", "600000"), ("damon", "18000"), ("kpageflags", "200000"), ("hotplug-churn", "100"), ("bit-flips", "100"))),
-    Workload("all-hotplug", "walkers around memory that changes all the time", "mix",
-             mix=(("compaction", "60000"), ("random", "60000"), ("hotplug-churn", "1000"))),
-    Workload("errors", "errors of every kind in RAM", "mix",
-             mix=(("bit-flips", "40"), ("row-failure", "200"), ("column-failure", "200"), ("repeated-consumption", "100"),
-                  ("soft-offline", "100"), ("tasks", "800"))),
-)  # fmt: skip
+    Workload(
+        "clear-error",
+        "errors of pmem are cleared by writes",
+        "poison",
+        (_rate("100"), _CONSUMED, Parameter("pages", "1", "pages of one bad block", count(1, 512))),
+        poison.clear_errors,
+    ),
+    Workload(
+        "pmem-as-ram",
+        "pmem with bad pages is used as RAM, scanned and cleared before or not",
+        "poison",
+        (
+            _rate("100"),
+            _DEVICE,
+            Parameter("scan", "no", "whether bad pages are cleared before each period", yes_no),
+            Parameter("errors", "100", "bad pages per TiB at the start", _number),
+            Parameter("growth", "10", "bad pages per TiB that come in a period", _number),
+            Parameter("touched", "60%", "share of the pages that is used in a period", share),
+            Parameter("periods", "3", "times that the device becomes RAM", count(1, 10000)),
+        ),
+        pmem_as_ram,
+    ),
+    Workload(
+        "tasks",
+        "tasks that share pages, an error in them, who is told and who dies",
+        "poison",
+        (
+            _rate("1000"),
+            Parameter("sharers", "4", "tasks that map the same pages", count(1, 1024)),
+            Parameter("pages", "16", "pages they share", count(1, 1 << 18)),
+            Parameter(
+                "use",
+                "anonymous",
+                "what the pages are: anonymous, shmem or cache",
+                choice("anonymous", "shmem", "cache"),
+            ),
+            Parameter(
+                "policies",
+                "default+early+late+default-unhandled",
+                f"of the tasks in turn, joined by +: {', '.join(POLICIES)}",
+                _policies,
+            ),
+            Parameter("consumed", "yes", "whether the first task runs into the error", yes_no),
+        ),
+        populations.population,
+    ),
+    Workload(
+        "walks",
+        "walkers side by side: compaction, DAMON, kpageflags, kmemleak",
+        "mix",
+        mix=(("compaction", "600000"), ("damon", "18000"), ("kpageflags", "200000"), ("kmemleak", "100000")),
+    ),
+    Workload(
+        "production",
+        "walkers, hotplug and errors as on a machine at work",
+        "mix",
+        mix=(
+            ("compaction", "600000"),
+            ("damon", "18000"),
+            ("kpageflags", "200000"),
+            ("hotplug-churn", "100"),
+            ("bit-flips", "100"),
+        ),
+    ),
+    Workload(
+        "all-hotplug",
+        "walkers around memory that changes all the time",
+        "mix",
+        mix=(("compaction", "60000"), ("random", "60000"), ("hotplug-churn", "1000")),
+    ),
+    Workload(
+        "errors",
+        "errors of every kind in RAM",
+        "mix",
+        mix=(
+            ("bit-flips", "40"),
+            ("row-failure", "200"),
+            ("column-failure", "200"),
+            ("repeated-consumption", "100"),
+            ("soft-offline", "100"),
+            ("tasks", "800"),
+        ),
+    ),
+)
 WORKLOADS: dict[str, Workload] = {w.name: w for w in (*map(_walker, WALKERS.values()), *_OTHERS)}
 
 
@@ -187,7 +318,9 @@ def parts_of(
     names = [part for part, _ in asked]
     for part in names:
         if workload(part).mix:
-            raise UsageError(f"part {part} is a mix itself; needed its parts: {', '.join(n for n, _ in workload(part).mix)}")
+            raise UsageError(
+                f"part {part} is a mix itself; needed its parts: {', '.join(n for n, _ in workload(part).mix)}"
+            )
     if len(set(names)) < len(names):
         raise UsageError(f"a part comes twice in {', '.join(names)}; needed each once, with the sum of the rates")
     alone = len(asked) == 1 and name != "mix"
