@@ -32,7 +32,22 @@ class _Group(TyperGroup):
         return super().parse_args(ctx, args)
 
 
-app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, cls=_Group, help="Make synthetic traces, seeded.")
+_HELP = """Make synthetic traces, seeded: the same request gives the same rows on any machine.
+
+The first word is a workload (replay generate --list shows all), or one of the commands below.
+
+\b
+Examples:
+  replay generate damon -o damon.arrow --machine server --events 10000000
+  replay generate production -o day.arrow --machine guest --set memory=64G --seed 7
+  replay generate mix --part compaction=600000 --part hotplug-churn=100 -o churn.arrow
+  replay generate fleet --machines 64 -o fleet/
+  replay generate amplify recorded.arrow -o big.arrow --times 100
+  replay generate list damon
+"""
+app = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, cls=_Group, help=_HELP, short_help="Make synthetic traces."
+)
 
 _OUTPUT = typer.Option(..., "--output", "-o", help="Trace file to write.", show_default=False)
 _EVENTS = typer.Option(
@@ -51,22 +66,6 @@ def _generate(
     show: bool = typer.Option(False, "--list", help="Show machines and workloads."),
     json: bool = _JSON,
 ) -> None:
-    """Make synthetic traces, seeded: the same request gives the same rows on any machine.
-
-    [bold]Examples[/bold]
-
-      replay generate damon -o damon.arrow --machine server --events 10000000
-
-      replay generate production -o day.arrow --machine guest --set memory=64G --seed 7
-
-      replay generate mix --part compaction=600000 --part hotplug-churn=100 -o churn.arrow
-
-      replay generate fleet --machines 64 -o fleet/
-
-      replay generate amplify recorded.arrow -o big.arrow --times 1000
-
-      replay generate list damon
-    """
     if ctx.invoked_subcommand is None:
         if not show:
             raise UsageError("nothing to generate; needed a workload, or --list to see them")

@@ -21,8 +21,8 @@ from replay.machine.geometry import Geometry, check_description, zone_bounds
 from replay.sources.synthetic.generator import GENERATOR
 from replay.sources.synthetic.parameters import show_bytes
 from replay.trace.batch import Batch
-from replay.trace.header import BootRange, MachineDescription, Provenance, Resource
-from replay.trace.layout import MAX_ROWS
+from replay.trace.header import BootRange, MachineDescription, Provenance, Resource, to_json
+from replay.trace.layout import MAX_METADATA_BYTES, MAX_ROWS
 from replay.trace.poison import MfFlag, SysctlKey
 from replay.trace.reader import TraceFile
 from replay.trace.schema import REQUIRED_COLUMNS, EventKind
@@ -238,11 +238,12 @@ def _shift(machine: MachineDescription, survey: _Survey, geometry: Geometry, tim
     unit = max(geometry.pages_per_block, *zone_bounds(geometry), 1)
     end = max(survey.top, *(part.end for part in machine.memory), 1)
     shift = -(-end // unit) * unit
-    most = geometry.max_pfns // shift
+    room = MAX_METADATA_BYTES // 2 // len(to_json(machine))  # the header lists the memory of every repetition
+    most = min(geometry.max_pfns // shift, room)
     if times > most:
         raise UsageError(
-            f"--times {times}: each repetition takes {show_bytes(shift << geometry.page_shift)} of the address space, "
-            f"which has {geometry.max_physmem_bits} bits; needed at most {most:,} times, or --in-place"
+            f"--times {times}: each repetition takes {show_bytes(shift << geometry.page_shift)} of the address space of "
+            f"{geometry.max_physmem_bits} bits, and a part of the header; needed at most {most:,} times, or --in-place"
         )
     return shift
 
@@ -291,7 +292,7 @@ def _provenance(trace: TraceFile, times: int, *, in_place: bool, notes: list[str
             "in_place": "yes" if in_place else "no",
             "generator": str(GENERATOR),
         },
-        notes=(*trace.provenance.notes, *notes),
+        notes=(*trace.provenance.notes, f"TRACE is {trace.digest}", *notes),
     )
 
 

@@ -17,7 +17,7 @@ from replay.errors import UsageError
 from replay.sources.synthetic.devices import front_of
 from replay.sources.synthetic.machines import SyntheticMachine, make_machine
 from replay.sources.synthetic.rows import Columns, Part, Table
-from replay.sources.synthetic.workloads import parts_of
+from replay.sources.synthetic.workloads import absent, parts_of
 from replay.trace.header import Provenance
 from replay.trace.layout import MAX_ROWS
 from replay.trace.writer import BATCH_ROWS, TraceWriter, Values
@@ -137,6 +137,10 @@ class Generation:
             command=self.command,
             seed=self.seed,
             parameters=parameters,
+            notes=tuple(
+                f"without {part}, which looks nothing up on {self.plan.kernel}"
+                for part in absent(self.workload, self.plan)
+            ),
         )
 
     def stretch(self, first: int, count: int) -> Columns:

@@ -258,8 +258,8 @@ def check_memory(memory: Memory, partial: Sequence[tuple[int, int]], geometry: G
         if end > start2:
             top = -(-max(e for _, e, _ in spans) // unit) * unit
             raise UsageError(
-                f"{what2} [{start2 << shift:#x}, {end2 << shift:#x}) overlaps "
-                f"{what} [{start << shift:#x}, {end << shift:#x}); free from {-(-end // unit) * unit << shift:#x} on, and behind everything from {top << shift:#x} on"
+                f"{what2} [{start2 << shift:#x}, {end2 << shift:#x}) overlaps {what} "
+                f"[{start << shift:#x}, {end << shift:#x}); needed it behind everything, from {top << shift:#x} on"
             )
     top = max(e for _, e, _ in spans)
     if top > geometry.max_pfns:

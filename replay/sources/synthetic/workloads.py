@@ -17,12 +17,12 @@ from replay.sources.synthetic.pmem_as_ram import pmem_as_ram
 from replay.sources.synthetic.populations import POLICIES
 from replay.sources.synthetic.rows import Part, repeated
 from replay.sources.synthetic.streams import Stream
-from replay.sources.synthetic.walker import Walker
+from replay.sources.synthetic.walker import Walker, line_of
 from replay.sources.synthetic.walkers import WALKERS
 from replay.sources.synthetic.walks import walk
 from replay.trace.schema import EventKind
 
-__all__ = ("WORKLOADS", "Workload", "parts_of", "workload")
+__all__ = ("WORKLOADS", "Workload", "absent", "parts_of", "present", "workload")
 
 # (machine, values, stream, (number of the part, number of parts)) -> rows
 _Make = Callable[[SyntheticMachine, Mapping[str, Any], Stream, tuple[int, int]], Part]
@@ -312,7 +312,7 @@ def parts_of(
     Raises:
         UsageError: names or values that cannot be.
     """
-    asked = list(mix) if name == "mix" else list(workload(name).mix) or [(name, "")]
+    asked = list(mix) if name == "mix" else present(name, machine) or [(name, "")]
     if not asked:
         raise UsageError("mix without parts; needed --part WORKLOAD=RATE, as --part compaction=1000 --part damon=600")
     names = [part for part, _ in asked]
@@ -337,6 +337,17 @@ def parts_of(
         parts.append(made)
         rates.append(_given_rate(part, speed) if speed else _own_rate(values))
     return mixed(parts, rates), sum(rates, Fraction(0))
+
+
+def present(name: str, machine: SyntheticMachine) -> list[tuple[str, str]]:
+    """Return the parts of a mix by name; without walkers that look nothing up on the machine's kernel."""
+    return [(part, speed) for part, speed in workload(name).mix if part not in absent(name, machine)]
+
+
+def absent(name: str, machine: SyntheticMachine) -> list[str]:
+    """Return the walkers of a mix by name that look nothing up on the machine's kernel."""
+    parts = [part for part, _ in workload(name).mix] if name != "mix" else []
+    return [part for part in parts if part in WALKERS and line_of(machine.kernel) not in WALKERS[part].kernels]
 
 
 def _own(names: Sequence[str], given: Mapping[str, str], *, alone: bool) -> dict[str, dict[str, str]]:
