@@ -8,6 +8,8 @@ from functools import cached_property
 from itertools import pairwise
 
 from replay.errors import UsageError
+from replay.kernel.config import expected_section_bits
+from replay.kernel.profiles import profile
 from replay.machine.geometry import ARCHES, Geometry, zone_bounds
 from replay.sources.synthetic.layout import Device, Memory, check_memory, lay_out
 from replay.sources.synthetic.parameters import resolve, show_bytes
@@ -17,6 +19,7 @@ from replay.trace.header import BootRange, MachineDescription, Resource
 __all__ = ("Span", "SyntheticMachine", "make_machine")
 
 Span = tuple[int, int]
+_BLOCK = 128 << 20  # bytes of a memory block on a machine that is not large
 _PERSISTENT = {"fsdax", "devdax", "kmem", "raw"}
 
 
@@ -154,9 +157,12 @@ def make_machine(name: str, given: Mapping[str, str] | None = None) -> Synthetic
 def _geometry(values: Mapping[str, int]) -> Geometry:
     arch = ARCHES[str(values["arch"])]
     shift = _log2("page", values["page"])
-    bits = _log2("section", values["section"])
     if shift not in arch.page_shifts:
         _refuse("page", show_bytes(values["page"]), [show_bytes(1 << s) for s in arch.page_shifts], arch.name)
+    kernel = str(values["kernel"])
+    bare = MachineDescription(arch.name, shift, 0, 0, 0, kernel)
+    own = expected_section_bits(bare, profile(f"v{kernel}").features)
+    bits = _log2("section", values["section"]) if values["section"] else own or arch.section_size_bits[shift][-1]
     if bits not in arch.section_size_bits[shift]:
         known = [show_bytes(1 << b) for b in arch.section_size_bits[shift]]
         _refuse(
@@ -164,12 +170,17 @@ def _geometry(values: Mapping[str, int]) -> Geometry:
         )
     if values["physmem"] not in arch.max_physmem_bits:
         _refuse("physmem", str(values["physmem"]), [str(b) for b in arch.max_physmem_bits], arch.name)
-    block = values["block"]
-    if block & (block - 1) or block < values["section"]:
+    if own and bits != own:
         raise UsageError(
-            f"block={show_bytes(block)}: needed a power of two from the section size ({show_bytes(values['section'])}) on"
+            f"section={show_bytes(1 << bits)}: kernel {kernel} has sections of {show_bytes(1 << own)} on {arch.name}; "
+            "needed that, or section=auto"
         )
-    return Geometry(arch.name, shift, bits, values["physmem"], block)
+    block = values["block"] or max(_BLOCK, 1 << bits)
+    if block & (block - 1) or block < 1 << bits:
+        raise UsageError(
+            f"block={show_bytes(block)}: needed a power of two from the section size ({show_bytes(1 << bits)}) on"
+        )
+    return Geometry(arch.name, shift, bits, int(values["physmem"]), block)
 
 
 def _log2(name: str, value: int) -> int:

@@ -50,7 +50,7 @@ USES: dict[str, tuple[int, Row]] = {
     ),
 }
 _HUNDRED = sum(parts for parts, _ in USES.values())
-_RANGES = 2048  # of RAM; as many as keep the rows in front few
+_RANGES = 512  # of RAM; as many as keep the rows in front few
 
 
 def use_of(word: int) -> str:

@@ -43,6 +43,11 @@ def _list_of(known: tuple[str, ...]) -> Callable[[str], tuple[str, ...]]:
     return lambda given: tuple(one(part) for part in given.split("+"))
 
 
+def _or_auto(low: int, high: int) -> Callable[[str], int | None]:
+    one = size(low, high)
+    return lambda given: None if given == "auto" else one(given)
+
+
 def _ranges(given: str) -> tuple[str, ...]:
     return tuple(part for part in given.split(",") if part)
 
@@ -50,9 +55,13 @@ def _ranges(given: str) -> tuple[str, ...]:
 PLAN_PARAMETERS = (
     Parameter("arch", "x86_64", "architecture", choice(*ARCHES)),
     Parameter("page", "4K", "page size", size(1 << 12, 1 << 16)),
-    Parameter("section", "128M", "section size", size(1 << 24, 1 << 30)),
+    Parameter(
+        "section", "auto", "section size; auto: what the kernel has on the architecture", _or_auto(1 << 24, 1 << 30)
+    ),
     Parameter("physmem", "46", "physical address bits that the section table covers", count(42, 56)),
-    Parameter("block", "128M", "size of a memory block device", size(1 << 24, 1 << 40)),
+    Parameter(
+        "block", "auto", "size of a memory block device; auto: 128M, or a section if larger", _or_auto(1 << 24, 1 << 40)
+    ),
     Parameter(
         "kernel", "6.12", "kernel that the trace claims to be made on; decides what walkers look up", choice(*kernels())
     ),
@@ -137,8 +146,6 @@ _ALL = (
         {
             "arch": "aarch64",
             "page": "64K",
-            "section": "512M",
-            "block": "512M",
             "physmem": "48",
             "nodes": "2",
             "memory": "256G",
@@ -150,7 +157,7 @@ _ALL = (
     Plan(
         "s390",
         "an s390 partition of 64 GiB, sections of 256 MiB",
-        {"arch": "s390x", "section": "256M", "block": "256M", "memory": "64G"},
+        {"arch": "s390x", "memory": "64G"},
     ),
     Plan(
         "ppc64",
@@ -158,7 +165,6 @@ _ALL = (
         {
             "arch": "ppc64",
             "page": "64K",
-            "section": "16M",
             "block": "256M",
             "physmem": "51",
             "nodes": "2",
