@@ -35,7 +35,7 @@ def sampled(span: Span, regions: int, aggregation: int, stream: Stream) -> Part:
     """
     pairs, pages = regions // 2, span[1] - span[0]
     if regions % 2 or pages // max(pairs, 1) < _SMALLEST:
-        most = pages // _SMALLEST // 2 * 2
+        most = pages // _SMALLEST * 2
         raise UsageError(
             f"damon: regions={regions}: needed an even number up to {most}, as {min(regions // 2 * 2 or 2, most)}"
         )

@@ -177,7 +177,7 @@ _OTHERS = (
         "dimm-storm",
         "a DIMM breaks: each of its pages, in no order",
         "poison",
-        (_rate("10000"), _CONSUMED, Parameter("dimm", "4G", "its size", size(1 << 12))),
+        (_rate("10000"), _CONSUMED, Parameter("dimm", "1G", "its size", size(1 << 12))),
         poison.storm,
     ),
     Workload(
