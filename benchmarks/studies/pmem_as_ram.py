@@ -78,7 +78,8 @@ def outcomes(rate: int, seed: int, *, scan: bool, kernels: Sequence[str] = KERNE
     return found
 
 
-def _spread(values: Sequence[int]) -> str:
+def spread(values: Sequence[int]) -> str:
+    """Return the mean, and the least and the most."""
     mean = statistics.fmean(values)
     return f"{mean:,.1f} ({min(values):,} to {max(values):,})"
 
@@ -102,23 +103,24 @@ def tables(
         spared = [a - b for a, b in zip(consumed[False], consumed[True], strict=True)]
         share = sum(spared) / max(sum(consumed[False]), 1)
         first.append(
-            f"| {rate:,} | {_spread(consumed[False])} | {_spread(consumed[True])} | {_spread(spared)} | {share:.1%} |"
+            f"| {rate:,} | {spread(consumed[False])} | {spread(consumed[True])} | {spread(spared)} | {share:.1%} |"
         )
         for at, kernel in enumerate(kernels):
-            cells = [_fates([run_[at] for run_ in found[scan]]) for scan in (False, True)]
+            cells = [fates([run_[at] for run_ in found[scan]]) for scan in (False, True)]
             second.append(f"| {rate:,} | {kernel} | {' | '.join(cells)} |")
     return "\n".join(first) + "\n", "\n".join(second) + "\n"
 
 
-def _fates(runs: Sequence[Outcome]) -> str:
+def fates(runs: Sequence[Outcome]) -> str:
+    """Return the means of what became of the errors."""
     recovered, killed = (statistics.fmean(getattr(o, name) for o in runs) for name in ("recovered", "killed"))
     lost = statistics.fmean(o.consumed - o.recovered for o in runs)
     return f"{recovered:,.1f}, {lost:,.1f}, {killed:,.1f}"
 
 
 if __name__ == "__main__":
-    errors, fates = tables()
-    sys.stdout.write(f"{errors}\n{fates}")
+    errors, ends = tables()
+    sys.stdout.write(f"{errors}\n{ends}")
     if "--update-docs" in sys.argv:
         text = replaced(DOCUMENT.read_text(), "errors", errors)
-        DOCUMENT.write_text(replaced(text, "fates", fates))
+        DOCUMENT.write_text(replaced(text, "fates", ends))

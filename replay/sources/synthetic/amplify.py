@@ -166,7 +166,7 @@ def _look_at(trace: TraceFile, geometry: Geometry, *, in_place: bool) -> _Survey
         pfn = batch.column("pfn")[keep]
         end = pfn + np.maximum(batch.column("nr_pages")[keep], 1).astype(np.uint64)
         inside = end <= limit
-        top = max(top, int(end[inside].max(initial=0)))
+        top = max(top, int(end[inside].max(initial=0)), _top_of_resources(batch, geometry))
         for name in _IDS:
             ids[name] = max(ids[name], int(batch.column(name).max(initial=0)))
         ids["pgmap"] = max(ids["pgmap"], int(batch.column("recorded_pgmap").max(initial=0)))
@@ -201,6 +201,13 @@ def _look_at(trace: TraceFile, geometry: Geometry, *, in_place: bool) -> _Survey
 
 def _kept(batch: Batch) -> NDArray[np.bool_]:
     return ~np.isin(batch.column("kind"), list(_OF_THE_MACHINE))
+
+
+def _top_of_resources(batch: Batch, geometry: Geometry) -> int:
+    """Return the pfn behind the last byte of the rows about resources, as far as they lie in physical addresses."""
+    end = batch.column("start") + batch.column("size")
+    inside = end <= np.uint64(geometry.max_pfns << geometry.page_shift)
+    return -(-int(end[inside].max(initial=0)) >> geometry.page_shift)
 
 
 def _crosses(batch: Batch, rows: NDArray[np.bool_], geometry: Geometry) -> bool:
@@ -331,7 +338,8 @@ def _repetition(
             # What lies beyond the end of physical addresses stays: there is nothing there for any repetition.
             values = np.where(mask & (values < np.uint64(geometry.max_pfns)), values + np.uint64(moved), values)
         elif moved and name == "start":
-            values = np.where(mask & (values < np.uint64(size)), values + np.uint64(turn * size), values)
+            reach = np.uint64(geometry.max_pfns << geometry.page_shift)
+            values = np.where(mask & (values < reach), values + np.uint64(turn * size), values)
         columns[name] = values if name in REQUIRED_COLUMNS else (values, mask)
     return columns
 

@@ -24,7 +24,11 @@ KERNELS = ("v4.18", "v5.10.223", "v5.12", "v7.2")
 # Workloads that need more than the machine here has.
 SPECIAL = {
     "test-zone": {"machine": "arm64", "settings": {"kernel": "5.4"}},
-    "pmem-as-ram": {"machine": "plain", "settings": {"pmem": "1G", "modes": "devdax"}, "parameters": {"errors": "20000", "periods": "2"}},
+    "pmem-as-ram": {
+        "machine": "plain",
+        "settings": {"pmem": "1G", "modes": "devdax"},
+        "parameters": {"errors": "20000", "periods": "2"},
+    },
     "kmem-flips": {"machine": "plain", "settings": {"pmem": "1G", "modes": "devdax"}},
     "contiguous-alloc": {"parameters": {"run": "64"}},
 }
@@ -45,7 +49,9 @@ def test_the_same_bytes_whatever_makes_them(tmp_path: Path) -> None:
         "from replay.sources.synthetic.generator import Generation\n"
         f"Generation('production', machine='server', events={(1 << 20) + 77}, seed=5).write({str(tmp_path / 'c.arrow')!r})"
     )
-    subprocess.run([sys.executable, "-c", script], check=True, env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "7"})
+    subprocess.run(
+        [sys.executable, "-c", script], check=True, env={"PYTHONPATH": ":".join(sys.path), "PYTHONHASHSEED": "7"}
+    )
     first = (tmp_path / "a.arrow").read_bytes()
     assert (tmp_path / "b.arrow").read_bytes() == first
     assert (tmp_path / "c.arrow").read_bytes() == first
@@ -89,7 +95,7 @@ def test_seeds_differ_and_longer_traces_begin_like_shorter_ones() -> None:
 
 def test_times_are_exact() -> None:
     """Rounded down from the exact product, also where that does not fit 64 bits."""
-    from fractions import Fraction  # noqa: PLC0415
+    from fractions import Fraction
 
     tick = Fraction(10**9, 7)
     for first in (0, 5, 10**9, 3 * 10**10):
@@ -117,8 +123,13 @@ def test_both_engines_say_the_same(name: str) -> None:
     for kernel in KERNELS:
         if made.plan.geometry.arch == "aarch64" and kernel not in {"v4.18", "v5.4", "v5.10.223"}:
             continue  # sections of another size
-        with mock.patch.object(engines, "STRINGS", made.plan.strings), mock.patch.object(poison, "STRINGS", made.plan.strings):
-            assert engines.vector(machine, rows, profile(kernel)) == engines.scalar(machine, rows, profile(kernel)), kernel
+        with (
+            mock.patch.object(engines, "STRINGS", made.plan.strings),
+            mock.patch.object(poison, "STRINGS", made.plan.strings),
+        ):
+            assert engines.vector(machine, rows, profile(kernel)) == engines.scalar(machine, rows, profile(kernel)), (
+                kernel
+            )
             if calls:
                 with mock.patch.object(poison, "MACHINE", machine):
                     expected = poison.scalar_calls(rows, profile(kernel), open_loop=False)

@@ -7,7 +7,6 @@ import pytest
 
 from replay.sources.synthetic.streams import MAX_BELOW, Stream, scaled
 
-
 WORDS = ["0x1768965c41a03b77", "0xf5891746609c6593", "0x4a815a65981b7ebe", "0x7ccfce9234ffa061", "0x61f44c007c3aa764"]
 
 
