@@ -1,7 +1,7 @@
 """How fast are traces generated?  python -m benchmarks.studies.generate_speed [--folder DIR]
 
-Rows made in memory, and rows in a finished file: made, checked, digested, written, synced. The best of five, by the clock on the wall
-and by processor time (of all threads), which a busy machine changes less.
+Rows made in memory, and rows in a finished file: made, checked, digested, written, synced. The best of five, by the
+clock on the wall and by processor time (of all threads), which a busy machine changes less.
 """
 
 from __future__ import annotations

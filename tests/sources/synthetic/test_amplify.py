@@ -16,7 +16,7 @@ from replay.trace.schema import EventKind
 from replay.trace.writer import write_trace
 
 RECORDED = Path(__file__).parents[3] / "traces" / "recorded"
-# One of each scenario that can be moved, kernels by turns; s5 of 6.12.107 also meets more conditions of pages than a first pass does.
+# One of each scenario that can be moved, kernels by turns.
 MOVABLE = (
     "7.2.13-s1-walk-boot",
     "5.10.223-s2a-pmem-collision",
@@ -136,10 +136,10 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is the trace itself"):
         amplify(plain, plain, 2)
     border = {"kind": int(EventKind.OFFLINE_PAGES), "pfn": (1 << 20) - (1 << 15), "nr_pages": 1 << 16}
-    with pytest.raises(UsageError, match="across the border of a boot zone.*needed --in-place"):
+    with pytest.raises(UsageError, match=r"across the border of a boot zone.*needed --in-place"):
         amplify(small(tmp_path / "zone.arrow", [border]), tmp_path / "t.arrow", 2)
     late = [{"kind": int(UNPOISON), "pfn": 1}, {"kind": int(FAIL), "pfn": 1}]
-    with pytest.raises(UsageError, match="1 unpoison calls before its first error of the hardware.*needed --in-place"):
+    with pytest.raises(UsageError, match=r"1 unpoison calls before its first error of the hardware.*needed --in-place"):
         amplify(small(tmp_path / "latch.arrow", late), tmp_path / "t.arrow", 2)
     assert amplify(small(tmp_path / "early.arrow", late[::-1]), tmp_path / "t.arrow", 2).rows == 4
     ids = small(tmp_path / "ids.arrow", [{**look, "call": 1 << 31}])

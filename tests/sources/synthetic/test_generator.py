@@ -32,6 +32,7 @@ SPECIAL = {
     "kmem-flips": {"machine": "plain", "settings": {"pmem": "1G", "modes": "devdax"}},
     "contiguous-alloc": {"parameters": {"run": "64"}},
 }
+DEVDAX = {"pmem": "1G", "modes": "devdax", "kernel": "7.2"}
 COLLISIONS = {"machine": "collisions", "settings": {"kernel": "7.2", "memory": "4G", "pmem": "1280M"}}
 
 
@@ -170,9 +171,9 @@ def test_partial_blocks_end_in_pages_that_are_not_there() -> None:
         ("mix", {}, "mix without parts"),
         ("mix", {"mix": (("damon", "x"),)}, "--part damon=x: needed events per second"),
         ("mix", {"mix": (("production", "5"),)}, "part production is a mix itself; needed its parts: compaction"),
-        ("mix", {"mix": (("pmem-as-ram", "5"), ("damon", "5")), "settings": {"pmem": "1G", "modes": "devdax"}}, "needed it alone"),
+        ("mix", {"mix": (("pmem-as-ram", "5"), ("damon", "5")), "settings": DEVDAX}, "needed it alone"),
         ("mix", {"mix": (("damon", "5"),), "parameters": {"regions": "4"}}, "of which part"),
-        ("mix", {"mix": (("damon", "5"),), "parameters": {"demon.regions": "4"}}, r"unknown part 'demon' \(did you mean damon"),
+        ("mix", {"mix": (("damon", "5"),), "parameters": {"demon.regions": "4"}}, r"'demon' \(did you mean damon"),
         ("hotplug-churn", {"parameters": {"depth": "64"}}, "depth=64 of blocks=64: needed fewer than blocks"),
         ("kmem-flips", {"settings": {}}, "needed a pmem device .*pmem=4G"),
         ("pmem-life-cycle", {"machine": "server-kmem", "settings": {}}, "is used as RAM; needed fsdax, devdax or raw"),
@@ -198,5 +199,5 @@ def test_mixes_leave_out_walkers_that_the_kernel_does_not_have() -> None:
     made = Generation("walks", settings={"kernel": "5.10"}, events=100)
     assert made.provenance.notes == ("without damon, which looks nothing up on 5.10",)
     assert made.stretch(0, 100)
-    with pytest.raises(UsageError, match="walker damon asks nothing of a kernel 5.10"):
+    with pytest.raises(UsageError, match=r"walker damon asks nothing of a kernel 5\.10"):
         assert Generation("mix", mix=(("damon", "5"),), settings={"kernel": "5.10"}).rows
