@@ -72,7 +72,7 @@ def mapping(
     """
     kind, altmap = _TYPES[use]
     row = {"kind": int(EventKind.MEMREMAP_PAGES), "pfn": device.start, "nr_pages": device.pages, "pgmap": pgmap}
-    row |= {"pgmap_type": int(kind), "node": device.node}
+    row |= {"pgmap_type": int(kind)}
     if altmap:
         reserve, free = _altmap(device, machine)
         row |= {"altmap_base": device.start, "altmap_reserve": reserve, "altmap_free": free}

@@ -41,28 +41,34 @@ def mixed(parts: Sequence[Part], rates: Sequence[Fraction]) -> Part:
         turn, start = divmod(first, frame)
         repeats = -(-(start + count) // frame)
         which = (np.tile(order, repeats) if repeats > 1 else order)[start : start + count]
-        found: Columns = {}
+        pieces = []
         for number, part in enumerate(parts):
             at = np.flatnonzero(which == number)
             if at.size:
                 own = turn * weights[number] + int(before[number][start])
-                _place(found, part.rows(own, at.size), at, count)
-        return found
+                pieces.append((at, part.rows(own, at.size)))
+        return _joined(pieces, count)
 
     front = tuple(row for part in parts for row in part.front)
     claims = frozenset().union(*(part.claims for part in parts))
     return Part("+".join(part.name for part in parts), rows, names, front, claims)
 
 
-def _place(found: Columns, columns: Columns, at: np.ndarray, count: int) -> None:
-    """Put the rows of one part where they belong."""
-    for name, (values, given) in columns.items():
-        if name not in found:
-            found[name] = (np.zeros(count, COLUMNS[name].numpy), np.zeros(count, np.bool_))
-        wide, mask = found[name]
-        assert mask is not None
-        wide[at] = values
-        mask[at] = True if given is None else given
+def _joined(pieces: Sequence[tuple[np.ndarray, Columns]], count: int) -> Columns:
+    """Put the rows of each part where they belong."""
+    found: Columns = {}
+    for name in dict.fromkeys(name for _, columns in pieces for name in columns):
+        wide = np.zeros(count, COLUMNS[name].numpy)
+        everywhere = all(name in columns and columns[name][1] is None for _, columns in pieces)
+        mask = None if everywhere else np.zeros(count, np.bool_)
+        for at, columns in pieces:
+            if name in columns:
+                values, given = columns[name]
+                wide[at] = values
+                if mask is not None:
+                    mask[at] = True if given is None else given
+        found[name] = (wide, mask)
+    return found
 
 
 def _weights(parts: Sequence[Part], rates: Sequence[Fraction]) -> list[int]:

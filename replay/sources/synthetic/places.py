@@ -60,8 +60,8 @@ def marching(spans: Spans, step: int = 1, *, down: bool = False) -> Places:
         if kept is not None:
             repeats = -(-(start + count) // total)
             return np.tile(kept, repeats)[start : start + count]
-        pieces = []
-        while count:
+        pieces: list[_Pfns] = []
+        while count or not pieces:
             size = min(count, total - start)
             pieces.append(in_pass(start, size))
             count, start = count - size, 0
@@ -144,8 +144,8 @@ def shuffled(spans: Spans, stream: Stream, unit: int = 1) -> Places:
         return number
 
     def places(first: int, count: int) -> _Pfns:
-        pieces = []
-        while count:
+        pieces: list[_Pfns] = []
+        while count or not pieces:
             turn, start = divmod(first, total)
             size = min(count, total - start)
             pieces.append(one_pass(turn, start, size))

@@ -44,7 +44,34 @@ def test_long_passes_are_cut_where_they_end(down: bool) -> None:
         expected = expected[::-1]
     made = p.marching(spans, 1, down=down)
     total = len(expected)
-    for first, count in ((0, 10), (69_995, 30), (total - 5, 12), (3 * total - 1, 2), (total, total), (5, 2 * total)):
+    for first, count in (
+        (0, 0),
+        (5, 0),
+        (0, 10),
+        (69_995, 30),
+        (total - 5, 12),
+        (3 * total - 1, 2),
+        (total, total),
+        (5, 2 * total),
+    ):
+        assert np.array_equal(made(first, count), expected[np.arange(first, first + count) % total])
+
+
+def test_long_passes_of_two_cursors_meet() -> None:
+    spans = ((0, 70_000), (100_000, 100_011))
+    stops = listed(spans, 1)
+    expected = np.array(met(stops), np.uint64)
+    made, total = p.meeting(spans, 1), len(stops)
+    for first, count in (
+        (0, 0),
+        (0, 9),
+        (70_000, 30),
+        (total - 1, 1),
+        (total - 1, 2),
+        (total - 2, 5),
+        (0, total),
+        (3, 2 * total),
+    ):
         assert np.array_equal(made(first, count), expected[np.arange(first, first + count) % total])
 
 
