@@ -94,9 +94,9 @@ class SyntheticMachine:
 
     @cached_property
     def whole_blocks(self) -> tuple[int, ...]:
-        """First pfns of the memory blocks that hold nothing but RAM of one node, ascending, above the boot zones."""
+        """First pfns of the memory blocks that hold nothing but RAM of one node, above the boot zones and the first block."""
         pages = self.geometry.pages_per_block
-        floor = max((0, *zone_bounds(self.geometry)))
+        floor = max((pages, *zone_bounds(self.geometry)))  # in the first block lies the kernel
         found: list[int] = []
         for part in self.memory.ram:
             start = max(-(-part.start // pages) * pages, floor)

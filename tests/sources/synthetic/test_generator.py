@@ -13,8 +13,10 @@ import pytest
 from replay.engine.replay import Replayer
 from replay.errors import UsageError
 from replay.kernel.profiles import profile
+from replay.session import run
 from replay.sources.synthetic import pages
 from replay.sources.synthetic.generator import Generation, _times
+from replay.sources.synthetic.plans import PLANS
 from replay.sources.synthetic.workloads import WORKLOADS
 from replay.trace.reader import TraceFile
 from replay.trace.schema import POISON_CALLS, EventKind
@@ -201,3 +203,12 @@ def test_mixes_leave_out_walkers_that_the_kernel_does_not_have() -> None:
     assert made.stretch(0, 100)
     with pytest.raises(UsageError, match=r"walker damon asks nothing of a kernel 5\.10"):
         assert Generation("mix", mix=(("damon", "5"),), settings={"kernel": "5.10"}).rows
+
+
+@pytest.mark.parametrize("machine", PLANS)
+@pytest.mark.parametrize("name", ["production", "isolation", "all-hotplug"])
+def test_every_machine_takes_walkers_hotplug_and_errors(machine: str, name: str, tmp_path: Path) -> None:
+    """The trace is sound, and the kernel that it claims to be made on replays all of it."""
+    made = Generation(name, machine=machine, events=200, seed=2)
+    written = made.write(tmp_path / "t.arrow")
+    assert run(tmp_path / "t.arrow").events == written.rows
