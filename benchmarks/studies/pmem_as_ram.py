@@ -26,7 +26,7 @@ from replay.trace.schema import EventKind
 DOCUMENT = Path(__file__).parents[2] / "docs" / "studies" / "pmem-as-ram.md"
 RATES = (10, 100, 1_000, 10_000)  # bad pages per TiB at the start
 SEEDS = range(5)
-KERNELS = ("v5.10.223", "v6.1.192", "v7.2.13")
+KERNELS = ("v6.1.192", "v6.12.107", "v7.2.13")
 MACHINE = {"pmem": "128G", "modes": "devdax", "block": "2G"}
 PERIODS = 4
 _GROWTH = 10  # bad pages at the start for each that comes in a period

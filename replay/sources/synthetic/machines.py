@@ -94,7 +94,7 @@ class SyntheticMachine:
 
     @cached_property
     def whole_blocks(self) -> tuple[int, ...]:
-        """First pfns of the memory blocks that hold nothing but RAM of one node, above the boot zones and the first block."""
+        """First pfns of the memory blocks that hold nothing but RAM of one node, above boot zones and the first block."""
         pages = self.geometry.pages_per_block
         floor = max((pages, *zone_bounds(self.geometry)))  # in the first block lies the kernel
         found: list[int] = []
