@@ -153,7 +153,7 @@ def _look_at(trace: TraceFile, geometry: Geometry, *, in_place: bool) -> _Survey
     first: int | None = None
     last = 0
     crossing = latch = False
-    latches = _LATCH in profile(trace.machine.kernel).features
+    latches = _may_latch(trace.machine.kernel)
     dropped, sysctls = [], set[int]()
     limit = geometry.max_pfns
     for batch in trace.batches():
@@ -197,6 +197,14 @@ def _look_at(trace: TraceFile, geometry: Geometry, *, in_place: bool) -> _Survey
         tuple(sorted(sysctls)),
         first or 0,
     )
+
+
+def _may_latch(kernel: str) -> bool:
+    """Return whether a kernel may refuse to unpoison after an error; one that is not known may."""
+    try:
+        return _LATCH in profile(kernel).features
+    except UsageError:
+        return True
 
 
 def _kept(batch: Batch) -> NDArray[np.bool_]:
