@@ -18,7 +18,21 @@ from tests.trace.build import PROVENANCE, lookup, write
 
 RECORDED = Path(__file__).parents[2] / "traces" / "recorded"
 WALK = RECORDED / "6.1.192-s1-walk-boot.arrow"
-LEAVES = (("run",), ("info",), ("validate",), ("profiles",), ("features",), ("import", "recording"))
+LEAVES = (
+    ("run",),
+    ("compare",),
+    ("diff",),
+    ("explain",),
+    ("coverage",),
+    ("mutate",),
+    ("shrink",),
+    ("what-if",),
+    ("info",),
+    ("validate",),
+    ("profiles",),
+    ("features",),
+    ("import", "recording"),
+)
 
 
 @pytest.fixture
