@@ -13,9 +13,14 @@ from replay.errors import UnknownNameError
 from replay.sources.synthetic.machines import make_machine
 from replay.sources.synthetic.parameters import Parameter, show_bytes
 from replay.sources.synthetic.plans import PLAN_PARAMETERS, PLANS
+from replay.sources.synthetic.walker import Look, Units, Walker
+from replay.sources.synthetic.walkers import WALKERS
 from replay.sources.synthetic.workloads import WORKLOADS, Workload
+from replay.trace.schema import KINDS
 
 __all__ = ("describe_all", "describe_one", "print_all", "print_one")
+
+_UNITS = Units(pageblock=512, buddy=1024, section=1 << 15, subsection=512, block=1 << 15)  # of x86_64
 
 
 def describe_all() -> dict[str, Any]:
@@ -46,8 +51,34 @@ def describe_one(name: str) -> dict[str, Any]:
             "devices": [f"{d.mode}@{d.start << shift:#x}+{show_bytes(d.pages << shift)}" for d in machine.devices],
         }
     if name in WORKLOADS:
-        return _workload(WORKLOADS[name]) | {"parameters": _parameters(WORKLOADS[name].parameters, {})}
+        facts = _workload(WORKLOADS[name]) | (_walk(WALKERS[name]) if name in WALKERS else {})
+        return facts | {"parameters": _parameters(WORKLOADS[name].parameters, {})}
     raise UnknownNameError("machine or workload", name, (*PLANS, *WORKLOADS))
+
+
+def _walk(walker: Walker) -> dict[str, Any]:
+    """Return the row of a walker in the table: where it goes, how, and what it asks at a stop."""
+    steps = walker.step if isinstance(walker.step, str) else {f"{k[0]} to {k[-1]}": v for k, v in walker.step.items()}
+    orders = (
+        walker.order if isinstance(walker.order, str) else {f"{k[0]} to {k[-1]}": v for k, v in walker.order.items()}
+    )
+    lookups = {
+        f"{lines[0]} to {lines[-1]}": [_look(look) for look in looks(_UNITS)] for lines, looks in walker.looks.items()
+    }
+    return {"range": walker.over, "stride": steps, "order": orders, "lookups": lookups}
+
+
+def _look(look: Look) -> str:
+    """Return what is asked for, as on x86_64 with 4 KiB pages."""
+    at = f" at {look.at:+}" if look.at else ""
+    run = f", {look.pages} pages" if look.pages > 1 else ""
+    return (
+        KINDS[look.kind]
+        + at
+        + run
+        + (f" {look.stride} apart" if look.stride != 1 else "")
+        + look.partner * " at random"
+    )
 
 
 def _workload(workload: Workload) -> dict[str, Any]:
@@ -81,6 +112,12 @@ def print_one(out: Console, facts: dict[str, Any]) -> None:
         out.print(facts["note"], markup=False, soft_wrap=True)
     for part, rate in facts.get("mix", {}).items():
         out.print(f"  --part {part}={rate}", markup=False)
+    for key in ("range", "stride", "order"):
+        if key in facts:
+            told = facts[key] if isinstance(facts[key], str) else ", ".join(f"{k}: {v}" for k, v in facts[key].items())
+            out.print(f"{key}: {told}", markup=False, soft_wrap=True)
+    for lines, looks in facts.get("lookups", {}).items():
+        out.print(f"asks at a stop, kernels {lines}: {'; '.join(looks)}", markup=False, soft_wrap=True)
     for key in ("ram", "devices"):
         if facts.get(key):
             out.print(f"{key}: {', '.join(facts[key])}", markup=False, soft_wrap=True)

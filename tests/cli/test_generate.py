@@ -92,6 +92,11 @@ def test_lists(replay) -> None:
     assert {m["name"] for m in facts["machines"]} >= {"server", "guest", "s390"}
     assert {w["kind"] for w in facts["workloads"]} == {"walker", "lookups", "hotplug", "poison", "mix"}
     assert "aggregation" in replay("generate", "list", "damon").out
+    reset = replay("generate", "list", "compaction-reset", "--json").json["data"]
+    assert (reset["range"], reset["stride"]) == ("zones", "pageblock")
+    assert reset["order"] == {"4.18 to 4.19": "up", "5.1 to 7.2": "meet"}
+    assert reset["lookups"]["5.1 to 7.2"] == ["pfn_to_online_page", "pfn_to_online_page", "pfn_to_online_page at +511"]
+    assert "asks at a stop, kernels 4.18 to 5.3: pfn_valid" in replay("generate", "list", "page-idle").out
     assert "fsdax@0x" in replay("generate", "list", "collisions").out
     assert "hotplug-churn=100" in replay("generate", "list", "production").out
 
