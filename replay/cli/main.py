@@ -19,6 +19,7 @@ from replay.cli import (
     diff,
     explain,
     features,
+    generate,
     import_,
     info,
     machine,
@@ -77,6 +78,7 @@ add_command(app, "profiles", profiles.command)
 add_command(app, "features", features.command)
 app.add_typer(import_.app, name="import")
 app.add_typer(machine.app, name="machine")
+app.add_typer(generate.app, name="generate")
 
 
 def main(arguments: list[str] | None = None) -> None:
