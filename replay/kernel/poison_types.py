@@ -1,16 +1,21 @@
 """Action types of memory_failure: ids of our own, and what each kernel calls and numbers them.
 
 The number in a kernel's tracepoint is the position in its enum, which lost and gained members over the years; a recorded
-number means nothing without the version. Source: poison semantics 1.2 (v2.6.32) and 1.8, read in every tree named there.
+number means nothing without its layout. Versions are only presets of it: distributions carry backports under old version
+numbers, so a layout is also known by the features that moved members (``layout_by_features``) and by name. Source: poison
+semantics 1.2 (v2.6.32) and 1.8, read in every tree named there.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Set
 from dataclasses import dataclass
 from enum import IntEnum
 
-from replay.errors import UsageError
+from replay.errors import UnknownNameError, UsageError
+from replay.kernel.features import FEATURES
+from replay.kernel.profiles import profile
 from replay.trace.poison import NO_ACTION
 
 __all__ = (
@@ -19,6 +24,8 @@ __all__ = (
     "Layout",
     "decode",
     "kernel_version",
+    "layout_by_features",
+    "layout_named",
     "layout_of",
     "number",
 )
@@ -105,7 +112,8 @@ class Layout:
     Attributes:
         name: what changed with it.
         first: first kernel of the range, (major, minor).
-        last: last one, inclusive. Kernels between ranges were not read.
+        last: last one, inclusive. Kernels between ranges were not read. No mainline kernel has a layout whose ``last``
+            is before ``first``.
         types: members in order; the position is the number in the tracepoint.
     """
 
@@ -113,6 +121,12 @@ class Layout:
     first: tuple[int, int]
     last: tuple[int, int]
     types: tuple[ActionType, ...]
+
+    @property
+    def kernels(self) -> str:
+        """The kernels that have it, in words."""
+        first, last = (f"{major}.{minor}" for major, minor in (self.first, self.last))
+        return first if first == last else f"{first} to {last}"
 
 
 _LRU = (
@@ -171,6 +185,62 @@ LAYOUTS: tuple[Layout, ...] = (
 )
 
 
+@dataclass(frozen=True)
+class _Member:
+    type: ActionType
+    needs: str = ""  # the feature that brought it
+    unless: str = ""  # the feature that took it away
+
+
+# The enum of a kernel with given features, in order. "different page size" came and went between two presets, so that no
+# profile has it; its layout is known by name and version only.
+_MEMBERS = (
+    _Member(_T.KERNEL),
+    _Member(_T.KERNEL_HIGH_ORDER),
+    _Member(_T.SLAB, unless="late-action-types"),
+    _Member(_T.DIFFERENT_COMPOUND),
+    _Member(_T.POISONED_HUGE, unless="fewer-action-types"),
+    _Member(_T.HUGE),
+    _Member(_T.FREE_HUGE),
+    _Member(_T.GET_HWPOISON, needs="late-action-types"),
+    _Member(_T.NON_PMD_HUGE, unless="hugetlb-raw-list"),
+    _Member(_T.UNMAP_FAILED),
+    *(_Member(action) for action in _LRU),
+    _Member(_T.BUDDY_2ND, unless="fewer-action-types"),
+    _Member(_T.DAX, needs="memory-failure-dev-pagemap"),
+    _Member(_T.UNSPLIT_THP, needs="unsplit-thp-event"),
+    _Member(_T.ALREADY_POISONED, needs="already-poisoned-event"),
+    _Member(_T.PFN_MAP, needs="pfn-space-poison"),
+    _Member(_T.UNKNOWN),
+)
+
+
+# A release may end in "+" or "-amd64": only what adds or takes away a feature is a profile.
+_CHANGED = re.compile(r"v?[\d.]+(?:\+[a-z].*|-(?:" + "|".join(FEATURES) + r")(?:[+-].*)?)")
+
+
+def layout_by_features(features: Set[str]) -> Layout:
+    """Return the enum layout of a kernel that has these features (and the tracepoint, which came before any of them)."""
+    types = tuple(
+        m.type for m in _MEMBERS if (not m.needs or m.needs in features) and (not m.unless or m.unless not in features)
+    )
+    known = next((layout for layout in LAYOUTS if layout.types == types), None)
+    return known or Layout("of these features", (1, 0), (0, 0), types)
+
+
+def layout_named(name: str) -> Layout:
+    """Return the layout of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    found = next((layout for layout in LAYOUTS if layout.name == name), None)
+    if found is None:
+        known = ", ".join(f"{layout.name} ({layout.kernels})" for layout in LAYOUTS)
+        raise UnknownNameError("layout", name, [layout.name for layout in LAYOUTS], f"known are {known}")
+    return found
+
+
 def kernel_version(kernel: str) -> tuple[int, int, int]:
     """Return (major, minor, patch) of a version string; a missing patch level is 0.
 
@@ -186,17 +256,19 @@ def kernel_version(kernel: str) -> tuple[int, int, int]:
 def layout_of(kernel: str) -> Layout:
     """Return the enum layout of a kernel.
 
+    Args:
+        kernel: a version ("6.1.192"), or a profile that adds and takes away features ("4.18+unsplit-thp-event").
+
     Raises:
         UsageError: it has no such enum, or its layout is not known.
     """
+    if _CHANGED.fullmatch(kernel):
+        return layout_by_features(profile(kernel).features)
     version = kernel_version(kernel)[:2]
     for layout in LAYOUTS:
         if layout.first <= version <= layout.last:
             return layout
-    known = ", ".join(
-        f"{f[0]}.{f[1]}" if f == t else f"{f[0]}.{f[1]} to {t[0]}.{t[1]}"
-        for f, t in ((x.first, x.last) for x in LAYOUTS)
-    )
+    known = ", ".join(layout.kernels for layout in LAYOUTS)
     raise UsageError(f"the action type numbers of kernel {kernel!r} are not known; known are those of {known}")
 
 
