@@ -8,8 +8,9 @@ semantics 1.2 (v2.6.32) and 1.8, read in every tree named there.
 
 from __future__ import annotations
 
+import difflib
 import re
-from collections.abc import Set
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from enum import IntEnum
 
@@ -22,9 +23,11 @@ __all__ = (
     "LAYOUTS",
     "ActionType",
     "Layout",
+    "changes_features",
     "decode",
     "kernel_version",
     "layout_by_features",
+    "layout_matching",
     "layout_named",
     "layout_of",
     "number",
@@ -215,8 +218,18 @@ _MEMBERS = (
 )
 
 
-# A release may end in "+" or "-amd64": only what adds or takes away a feature is a profile.
-_CHANGED = re.compile(r"v?[\d.]+(?:\+[a-z].*|-(?:" + "|".join(FEATURES) + r")(?:[+-].*)?)")
+def changes_features(kernel: str) -> bool:
+    """Return whether a kernel is named as a profile with features added or taken away.
+
+    The end of a release ("6.1.0+", "6.12.38+deb13-amd64") is none. What is nearly a feature is taken for one, so that a
+    misspelt one is refused and not passed over.
+    """
+    found = re.fullmatch(r"v?[\d.]+[+-](.+)", kernel)
+    if found is None:
+        return False
+    words = re.split(r"\+", found[1])[0]
+    exact = any(re.match(rf"{feature}(?![a-z0-9])", words) for feature in FEATURES)
+    return exact or bool(difflib.get_close_matches(words, FEATURES, cutoff=0.8))
 
 
 def layout_by_features(features: Set[str]) -> Layout:
@@ -241,6 +254,20 @@ def layout_named(name: str) -> Layout:
     return found
 
 
+def layout_matching(numbers: Mapping[str, int]) -> Layout | None:
+    """Return the layout that a kernel's own table of texts shows; None when no known layout has those numbers.
+
+    Args:
+        numbers: the number of each text, as the format file of the event lists them. Some kernels leave texts out.
+    """
+    size = max(numbers.values(), default=-1) + 1
+    for layout in LAYOUTS:
+        texts = {action.display: number for number, action in enumerate(layout.types)}
+        if len(layout.types) == size and all(texts.get(text) == number for text, number in numbers.items()):
+            return layout
+    return None
+
+
 def kernel_version(kernel: str) -> tuple[int, int, int]:
     """Return (major, minor, patch) of a version string; a missing patch level is 0.
 
@@ -262,7 +289,7 @@ def layout_of(kernel: str) -> Layout:
     Raises:
         UsageError: it has no such enum, or its layout is not known.
     """
-    if _CHANGED.fullmatch(kernel):
+    if changes_features(kernel):
         return layout_by_features(profile(kernel).features)
     version = kernel_version(kernel)[:2]
     for layout in LAYOUTS:

@@ -13,9 +13,11 @@ from replay.kernel.poison_lines import action_line, kill_line, trace_payload
 from replay.kernel.poison_types import (
     LAYOUTS,
     ActionType,
+    Layout,
     decode,
     kernel_version,
     layout_by_features,
+    layout_matching,
     layout_named,
     layout_of,
     number,
@@ -131,9 +133,20 @@ def test_a_backport_changes_the_layout_under_the_old_version() -> None:
         layout_of("v4.18+unsplit-thp-evnt")
 
 
-@pytest.mark.parametrize("release", ["6.1.0+", "6.1.0-debug", "6.1.0-32-amd64"])
+@pytest.mark.parametrize("release", ["6.1.0+", "6.1.0-debug", "6.1.0-32-amd64", "6.1.192+deb12-amd64"])
 def test_the_end_of_a_release_is_no_feature(release: str) -> None:
     assert layout_of(release) is layout_of("6.1")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_a_table_of_texts_shows_the_layout(layout: Layout) -> None:
+    """Also when the kernel leaves texts out of it; not when a number differs."""
+    numbers = {action.display: number for number, action in enumerate(layout.types)}
+    assert layout_matching(numbers) is layout
+    without = {text: n for text, n in numbers.items() if text not in {"dax page", "non-pmd-sized huge page"}}
+    assert layout_matching(without) is layout
+    assert layout_matching(numbers | {"dirty LRU page": 1}) is None
+    assert layout_matching({}) is None
 
 
 def test_layouts_by_name() -> None:
