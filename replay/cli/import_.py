@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from replay.cli import import_rasdaemon
+from replay.cli import import_machine, import_rasdaemon
 from replay.cli.common import add_command, console, emit_json, progress_on_stderr, warn
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make traces from what other tools write.")
@@ -66,3 +66,4 @@ def recording(
 
 add_command(app, "recording", recording)
 add_command(app, "rasdaemon", import_rasdaemon.command)
+add_command(app, "machine", import_machine.command)

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from replay.errors import InputError, UnknownNameError, UsageError
-from replay.kernel.poison_types import LAYOUTS, Layout, changes_features, layout_matching, layout_named, layout_of
+from replay.kernel.poison_types import LAYOUTS, Layout, layout_matching, layout_named, layout_of
+from replay.sources.importers.machine.release import version_of
 from replay.sources.importers.reconstruct import MachineSource, machine_of
 from replay.sources.importers.recording.dumps import action_types
 
@@ -17,7 +18,6 @@ __all__ = ("Host", "host_of")
 
 # Releases whose version number says little about the code, because features are backported under it.
 _BACKPORTS = re.compile(r".*\.el\d.*")
-_VERSION = re.compile(r"v?(\d+(?:\.\d+)+)")
 _NEEDED = (
     "give the host's kernel with --kernel (`uname -r` there), or its enum with --layout: a name "
     f"({', '.join(layout.name for layout in LAYOUTS)}), or a copy of events/ras/memory_failure_event/format of its tracefs"
@@ -70,7 +70,7 @@ def host_of(
         version, release = ".".join(map(str, chosen.first)), ""
         notes.append(f"kernel not given: {version} stands for those with the layout {chosen.name} ({chosen.kernels})")
     else:
-        version, release = _split(kernel)
+        version, release = version_of(kernel)
     notes.append(f"page type numbers by the layout {chosen.name} ({chosen.kernels})")
     if not _same_layout(version, chosen):
         notes.append(f"kernel {version} has another layout: page types that it does not have are left out of the trace")
@@ -104,16 +104,6 @@ def _layout(kernel: str | None, layout: str | None) -> Layout:
         table = ", ".join(f"{number} {name!r}" for name, number in list(numbers.items())[:30])
         raise InputError(path, f"the page types {table}", "those of a known layout", "please report this kernel")
     return found
-
-
-def _split(kernel: str) -> tuple[str, str]:
-    """Return what the header calls the kernel, and the release if one was given."""
-    found = _VERSION.match(kernel)
-    if found is None:
-        raise UsageError(f"kernel {kernel!r} is not a version like 6.1.192, a release of uname -r or a profile")
-    if found.end() == len(kernel) or changes_features(kernel):
-        return kernel.removeprefix("v"), ""
-    return re.sub(r"^(\d+\.\d+)\.0$", r"\1", found[1]), kernel  # "6.1.0" of a release is the version 6.1
 
 
 def _same_layout(kernel: str, layout: Layout) -> bool:
