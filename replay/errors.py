@@ -10,6 +10,7 @@ import difflib
 from collections.abc import Callable, Iterable
 
 __all__ = (
+    "CandidateError",
     "InputError",
     "InvariantError",
     "ReplayError",
@@ -50,6 +51,19 @@ class UnknownNameError(UsageError):
         self.name = name
         message = f"unknown {what} {name!r}{did_you_mean(name, known)}"
         super().__init__(f"{message}; {hint}" if hint else message)
+
+
+class CandidateError(UsageError):
+    """A candidate that cannot be used.
+
+    Args:
+        where: file and line of the candidate.
+        what: what is wrong, and what would be right.
+    """
+
+    def __init__(self, where: str, what: str) -> None:
+        self.where = where
+        super().__init__(f"{where}: {what}")
 
 
 class InputError(ReplayError):

@@ -7,19 +7,23 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 from replay import __version__
 from replay.engine.poison_call import Decided
+from replay.engine.poison_verdicts import poison_functions
 from replay.engine.replay import Replay, replay_trace
 from replay.engine.tally import Tally
 from replay.errors import UsageError
+from replay.kernel.calls import Kernel
+from replay.kernel.config import KernelConfig
 from replay.kernel.profiles import Profile, profile
-from replay.kernel.registry import CHECK_NAMES
+from replay.kernel.registry import Numbering
+from replay.kernel.rules import BUILT_IN
 from replay.trace.outcome_file import OutcomeWriter
 from replay.trace.reader import TraceFile
 
-__all__ = ("ENGINES", "CallLog", "Run", "run")
+__all__ = ("ENGINES", "CallLog", "CheckNames", "Run", "check_names", "named", "run")
 
 ENGINES = ("vector", "scalar")
 
@@ -128,8 +132,10 @@ def run(
         raise UsageError(f"{threads} threads; give 1 or more")
     started = time.perf_counter()
     with TraceFile.open(path) as trace:
-        chosen = kernel if isinstance(kernel, Profile) else profile(kernel or trace.machine.kernel)
+        chosen = named(kernel or trace.machine.kernel)
         opened = time.perf_counter()
+        if engine != "vector" and chosen.rules is not BUILT_IN:
+            raise UsageError(f"{chosen.name} is a candidate, and the scalar reference knows released kernels only")
         options: dict[str, Any] = {"progress": progress}
         if engine == "vector":
             options["threads"] = threads
@@ -142,14 +148,51 @@ def run(
             replay = _engine(engine)(trace, chosen, sink=None, **options)
         else:
             tool = f"pfn-replay {__version__}"
+            names = check_names(chosen)
             with OutcomeWriter(
-                outcomes, trace=trace.digest, profile=chosen.name, checks=CHECK_NAMES, tool=tool
+                outcomes,
+                trace=trace.digest,
+                profile=chosen.name,
+                checks=names.checks,
+                poison_checks=names.poison_checks,
+                tool=tool,
             ) as writer:
                 replay = _engine(engine)(trace, chosen, sink=writer.write, **options)
         seconds = {"open": opened - started, "replay": replay.seconds["replay"]}
         seconds["total"] = time.perf_counter() - started
         lost = trace.provenance.lost_events
         return Run(os.fspath(path), trace.digest, chosen, engine, trace.rows, replay.tally, seconds, lost)
+
+
+def named(kernel: str | Profile) -> Profile:
+    """Return a kernel by its name: a profile such as ``v6.1``, or a candidate such as ``patch.py`` or ``patch.py:name``.
+
+    The code of a candidate's file runs.
+
+    Raises:
+        UsageError: there is no such profile, or the candidate does not work.
+    """
+    if isinstance(kernel, Profile):
+        return kernel
+    if kernel.endswith(".py") or ".py:" in kernel:
+        from replay.candidate.load import load  # noqa: PLC0415 - only when asked for
+
+        return load(kernel)
+    return profile(kernel)
+
+
+class CheckNames(NamedTuple):
+    """What the check columns of outcomes number: ``check``, and ``poison_check`` by kind of call."""
+
+    checks: tuple[str, ...]
+    poison_checks: dict[str, tuple[str, ...]]
+
+
+def check_names(kernel: Profile) -> CheckNames:
+    """Return the names of a kernel's checks, by their numbers in outcomes."""
+    functions = poison_functions(Kernel(kernel.features, KernelConfig(), kernel.rules))
+    poison = {kind: tuple(check.id for check in function.checks) for kind, function in functions.items()}
+    return CheckNames(Numbering.of(kernel.rules).names, poison)
 
 
 def _engine(name: str) -> Callable[..., Replay]:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import typer
 
+from replay.errors import UsageError
+
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ("ENVELOPE_VERSION", "add_command", "console", "emit_json", "progress_on_stderr", "warn")
+__all__ = ("ENVELOPE_VERSION", "add_command", "console", "emit_json", "number", "progress_on_stderr", "warn")
 
 ENVELOPE_VERSION = 1
 
@@ -37,6 +39,21 @@ def console() -> Console:
 
     # Without a terminal there is no width to keep to: tables are printed as wide as they are.
     return Console(width=None if sys.stdout.isatty() else 200, highlight=False, emoji=False, soft_wrap=False)
+
+
+def number(what: str, text: str) -> int:
+    """Return a number given as decimal or with 0x.
+
+    Raises:
+        UsageError: it is no such number.
+    """
+    try:
+        found = int(text, 0)
+    except ValueError:
+        found = -1
+    if found < 0:
+        raise UsageError(f"{what} {text!r}; needed a number such as 74 or 0x11c000")
+    return found
 
 
 def warn(text: str) -> None:

@@ -13,7 +13,20 @@ import traceback
 import typer
 
 from replay import __version__
-from replay.cli import convert, features, import_, info, profiles, run, validate
+from replay.cli import (
+    compare,
+    convert,
+    coverage,
+    diff,
+    explain,
+    features,
+    import_,
+    info,
+    mutate,
+    profiles,
+    run,
+    validate,
+)
 from replay.cli.common import add_command, emit_json
 from replay.errors import InputError, ReplayError
 
@@ -47,6 +60,11 @@ def _main(
 
 
 add_command(app, "run", run.command)
+add_command(app, "compare", compare.command)
+add_command(app, "diff", diff.command)
+add_command(app, "explain", explain.command)
+add_command(app, "coverage", coverage.command)
+add_command(app, "mutate", mutate.command)
 add_command(app, "info", info.command)
 add_command(app, "validate", validate.command)
 add_command(app, "profiles", profiles.command)

@@ -65,8 +65,8 @@ def command(
     form = "dmesg" if as_dmesg else "trace" if as_trace else ""
     from replay.fleet.tasks import cores
 
-    processes = _count("workers", workers)
-    each = _count("threads", threads) or cores()
+    processes = count_of("workers", workers)
+    each = count_of("threads", threads) or cores()
     request = _Request(profile, engine, output, each, processes, scheduler, shards, open_loop, form)
 
     from replay.fleet.corpus import find_traces
@@ -168,7 +168,7 @@ class _Request:
         )
 
 
-def _count(option: str, given: str) -> int:
+def count_of(option: str, given: str) -> int:
     """Return a number of workers or threads; 0 stands for one per core."""
     if given == "auto":
         return 0

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from replay.engine.rows import Outcomes
 from replay.engine.tally import MAX_DIFFERENCES, Difference, Tally
-from replay.kernel.registry import FUNCTIONS, check_base
-from replay.trace.schema import EventKind
+from replay.kernel.decision import KernelFunction
 
 __all__ = ("answered",)
 
@@ -17,7 +18,8 @@ I64 = NDArray[np.int64]
 
 def answered(
     tally: Tally,
-    kind: EventKind,
+    function: KernelFunction[Any],
+    base: int,
     check: int,
     ret: int,
     rows: I64,
@@ -30,7 +32,8 @@ def answered(
 
     Args:
         tally: where to count.
-        kind: the function.
+        function: the kernel's form of it.
+        base: number of its first check in outcomes.
         check: index of the deciding check.
         ret: return code.
         rows: indices of the calls within the batch, int64.
@@ -39,7 +42,6 @@ def answered(
         recorded: recorded return codes, and where there are any.
         outcomes: columns of the whole batch, or None.
     """
-    function = FUNCTIONS[kind]
     step = function.checks[check]
     tally.decided(function.name, step.id, str(ret) if step.imposed else step.answer.name, rows.size)
     value, given = recorded
@@ -53,6 +55,6 @@ def answered(
             row = first_row + int(rows[at])
             tally.differ(Difference(function.name, row, int(pfns[at]), str(int(value[at])), shown, 1))
     if outcomes is not None:
-        outcomes["check"][rows] = check_base(function) + check
+        outcomes["check"][rows] = base + check
         outcomes["ret"][rows] = ret
         outcomes["match"][rows] = match

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from copy import copy
 from dataclasses import dataclass
 from functools import partial
@@ -12,14 +13,14 @@ from numpy.typing import NDArray
 
 from replay.engine.acceleration import Acceleration
 from replay.engine.gather import CHUNK, Scratch, SingleLookup
+from replay.engine.observer import Observer
 from replay.engine.past import Past
 from replay.engine.resolve import StateIndex
-from replay.engine.rows import Lookups, Outcomes, Recorded
+from replay.engine.rows import Lookups, Outcomes, Parts, Recorded
 from replay.engine.runs import Placed, RunCounter
 from replay.engine.tabulate import CHECK_MASK, SLOW, TRUTH, YES, DecisionTable
 from replay.engine.tally import MAX_DIFFERENCES, SLOW_PATH, Difference, Tally
 from replay.engine.threads import ONE_THREAD, Threads
-from replay.kernel.registry import check_base
 from replay.kernel.walk import GET_DEV_PAGEMAP, PFN_TO_ONLINE_PAGE, Bit, PgmapState
 from replay.trace.outcomes import CHECK_SEVERAL
 
@@ -39,6 +40,7 @@ _WRONG = _FALSE_ONLINE | _FALSE_OFFLINE
 _TRUTHS = {"truth_pages": _IS_TRUTH, "false_online": _FALSE_ONLINE, "false_offline": _FALSE_OFFLINE}
 _NONE = np.zeros(256, np.bool_)
 _CHECK = (_BYTES & CHECK_MASK).astype(np.uint8)
+_VERDICT = _CHECK | (_WRONG.astype(np.uint8) << 4)
 _WORTH_A_THREAD = 1 << 17  # rows
 _RUNS = 1 << 14  # runs counted together: their columns fit the second level cache
 
@@ -69,12 +71,15 @@ class LookupEngine:
         index: state codes; must not change while this object is used.
         table: the function's decision table.
         tally: where to count.
+        base: number of the function's first check in outcomes.
         threads: to work on parts of many rows side by side; results do not depend on how many there are.
         acceleration: gives compiled loops; results do not depend on them.
 
     Attributes:
         online: the function is pfn_to_online_page, whose answers have a truth and a slow path.
         asks: the function looks up pagemaps.
+        observer: is told the state codes that lookups meet, None to tell nobody.
+        parts: is told the parts of runs within which several checks decide, None to tell nobody.
     """
 
     def __init__(
@@ -82,6 +87,7 @@ class LookupEngine:
         index: StateIndex,
         table: DecisionTable,
         tally: Tally,
+        base: int = 0,
         threads: Threads = ONE_THREAD,
         acceleration: Acceleration | None = None,
     ) -> None:
@@ -89,11 +95,13 @@ class LookupEngine:
         self.function = table.function
         self.tally = tally
         self.single = SingleLookup(index, table)
-        self.base = check_base(table.function)
-        self.online = table.function is PFN_TO_ONLINE_PAGE
-        self.asks = self.online or table.function is GET_DEV_PAGEMAP
+        self.base = base
+        self.online = table.function.name == PFN_TO_ONLINE_PAGE.name
+        self.asks = self.online or table.function.name == GET_DEV_PAGEMAP.name
         self._threads = threads
         self._acceleration = acceleration or Acceleration(wanted=False)
+        self.observer: Observer | None = None
+        self.parts: Callable[[Parts], None] | None = None
         self._watched = _WRONG if self.online else _NONE
         self._scratch = Scratch()
         self._workers: list[LookupEngine] = []
@@ -173,6 +181,8 @@ class LookupEngine:
     ) -> None:
         """Decide rows, one by one if something was recorded about them or is to be kept, else only count them."""
         counts = np.zeros(256, np.int64)
+        if self.observer is not None:
+            self.observer.lookups(self.function.name, self._codes_of(lookups, past))
         if by_row:
             step = CHUNK if lookups.runs is None else min(self.counter.step(lookups.runs), CHUNK)
             for start in range(0, len(lookups), step):
@@ -238,6 +248,8 @@ class LookupEngine:
         yes = decided.pages(_IS_YES)
         verdicts = _Verdicts(lookups.row_numbers(), lookups.pfn, total, yes, check)
         columns = {"match": self._compare(verdicts, lookups.ret, self.function.name, yes, first_row)}
+        if self.parts is not None and lookups.runs is not None and (varied := decided.several(_VERDICT)[1]).any():
+            self.parts(self._parts_of(lookups.part(np.flatnonzero(varied))))
         if outcomes is not None:
             columns["pages"] = yes
             columns["check"] = np.where(several, CHECK_SEVERAL, self.base + check.astype(np.int64))
@@ -258,6 +270,31 @@ class LookupEngine:
             for name, values in columns.items():
                 outcomes[name][lookups.rows] = values
         return counts
+
+    def _codes_of(self, lookups: Lookups, past: Past | None) -> NDArray[np.uint16]:
+        """Return the state codes that lookups meet."""
+        if past is not None:
+            return np.unique(past.codes(lookups.pfn, lookups.row_numbers()))
+        if lookups.runs is None:
+            return np.unique(self.index.codes[self.index.segment_of(lookups.pfn)])
+        runs = lookups.runs
+        met = np.zeros(self.index.starts.size + 1, np.int64)
+        straight = runs.stride == 1
+        np.add.at(met, self.index.segment_of(runs.first[straight]), 1)
+        np.add.at(met, self.index.segment_of(runs.last[straight]) + 1, -1)
+        met = np.cumsum(met)[:-1]
+        strided = runs.part(np.flatnonzero(~straight))
+        step = self.counter.step(strided) or 1
+        for start in range(0, len(strided), step):
+            met[self.counter.pairs(strided.part(slice(start, start + step)))[1]] = 1
+        return np.unique(self.index.codes[met > 0])
+
+    def _parts_of(self, lookups: Lookups) -> Parts:
+        """Return which checks decide the parts of runs."""
+        run, segment, _ = self.counter.pairs(lookups.as_runs())
+        classes = self.single.by_segment[segment]
+        wrong = _WRONG[classes] if self.online else np.zeros(classes.size, np.bool_)
+        return Parts(lookups.row_numbers()[run], self.index.starts[segment], classes & np.uint8(CHECK_MASK), wrong)
 
     def _note_untruths(self, decided: _Singles | _Runs | _Pieces, counts: I64) -> None:
         """Note which pfns were answered against the truth."""

@@ -135,7 +135,8 @@ class PoisonEngine:
             cache=fact(poisoned and page.has(PageFlag.MAPPING_SET)),
             evictable=fact(page.has(PageFlag.EVICTABLE)),
         )
-        check = ACCESS.checks[ACCESS.decide(state, self.kernel.features)]
+        function = self.kernel.function(ACCESS)
+        check = function.checks[function.decide(state, self.kernel.features)]
         if not check.answer.value:
             return check.id, []
         lsb = max((m.shift for m in entries), default=self.tasks.page_shift)

@@ -9,6 +9,7 @@ from replay.engine.poison_signals import Mapper, Sent
 from replay.engine.transitions import Cell
 from replay.kernel.poison_calls import Kills, PageEffect, PoisonCheck, PoisonFunction, Verdicts
 from replay.machine.pages import Page
+from replay.trace.outcomes import CHECK_NONE
 from replay.trace.poison import NO_ACTION
 from replay.trace.schema import EventKind
 
@@ -57,6 +58,7 @@ class Answered(NamedTuple):
     """What was decided about a call; the fields are those of ``Decided``."""
 
     check: PoisonCheck | None
+    number: int
     undecided: bool
     verdict: Verdict | None
     ret: int
@@ -82,6 +84,7 @@ class Decided:
         surroundings: what the walk functions said.
         undecided: the state of the page is not in the trace.
         check: the deciding check.
+        number: its number within the function, CHECK_NONE while undecided.
         verdict: what follows from it, None while undecided.
         ret: return code.
         action: ActionType or NO_ACTION.
@@ -104,6 +107,7 @@ class Decided:
     surroundings: Surroundings
     undecided: bool = False
     check: PoisonCheck | None = None
+    number: int = CHECK_NONE
     verdict: Verdict | None = None
     ret: int = 0
     action: int = NO_ACTION
@@ -120,6 +124,7 @@ class Decided:
         self.check, self.undecided = check, bool(found.undecided[i])
         if self.undecided:
             return
+        self.number = int(found.check[i])
         self.ret, self.counted = int(found.ret[i]), int(found.counted[i])
         self.action, self.result = int(found.action[i]), int(found.result[i])
         self.verdict = Verdict(
@@ -133,8 +138,9 @@ class Decided:
 
     def answered(self) -> Answered:
         """Return what was decided."""
-        return Answered(self.check, self.undecided, self.verdict, self.ret, self.action, self.result, self.counted)
+        return Answered(**{name: getattr(self, name) for name in Answered._fields})
 
     def take_over(self, known: Answered) -> None:
         """Take over what was decided about another call of the same state."""
-        self.check, self.undecided, self.verdict, self.ret, self.action, self.result, self.counted = known
+        for name, value in zip(Answered._fields, known, strict=True):
+            setattr(self, name, value)

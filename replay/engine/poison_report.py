@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.engine.observer import Observer
 from replay.engine.poison import PoisonEngine
 from replay.engine.poison_call import Decided
 from replay.engine.poison_columns import column_at, recorded_at
@@ -87,6 +88,9 @@ class PoisonReport:
     Args:
         tally: where to count.
         kernel: version that recorded the trace; its numbers of action types are decoded with its own layout.
+
+    Attributes:
+        observer: is told of every call, None to tell nobody.
     """
 
     def __init__(self, tally: Tally, kernel: str) -> None:
@@ -96,12 +100,15 @@ class PoisonReport:
         self._unheard: list[_Unheard] = []
         self._tainted = False
         self._labelled: tuple[Steps, list[Label], NDArray[np.int64]] | None = None
+        self.observer: Observer | None = None
         self._held: list[Difference] | None = None
 
     def decided(self, call: Decided, outcomes: Outcomes | None) -> None:
         """Take a decided call."""
         self.tally.decided(*_label(call), 1)
         self._tainted |= call.undecided
+        if self.observer is not None:
+            self.observer.poison(call, 1)
         self._ret(call, call.kind.name.lower())
         self._action(call)
         self._flag(call)
@@ -116,6 +123,7 @@ class PoisonReport:
             for column in ("action", "result", "poisoned", "counted"):
                 outcomes[column][call.at] = int(getattr(call, column))
             outcomes["ret"][call.at] = call.ret
+            outcomes["poison_check"][call.at] = call.number
             outcomes["signals"][call.at] = len(call.signals)
             outcomes["match"][call.at] = int(not call.undecided and call.ret == call.cell("recorded_ret"))
 
@@ -127,12 +135,16 @@ class PoisonReport:
         np.add.at(counts, of_step, calls.counts)
         for label, count in zip(labels, counts.tolist(), strict=True):
             self.tally.decided(*label, count)
+        if self.observer is not None:
+            for number in np.flatnonzero(calls.counts).tolist():
+                self.observer.poison(steps.calls[number], int(calls.counts[number]))
         self._tainted |= bool(steps.undecided[calls.counts > 0].any())
         same = compare_plain(self.tally, self._kernel, calls, batch, self._differ)
         self._note_unheard(calls, batch)
         if outcomes is not None:
             for column in ("action", "result", "poisoned", "counted", "ret"):
                 outcomes[column][calls.rows] = getattr(steps, column)[calls.step]
+            outcomes["poison_check"][calls.rows] = steps.number[calls.step]
             outcomes["match"][calls.rows] = same
 
     @contextmanager

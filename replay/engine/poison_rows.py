@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.engine.observer import Observer
 from replay.engine.poison import PoisonEngine
 from replay.engine.poison_call import Decided, Surroundings
 from replay.engine.poison_columns import RowCells
@@ -21,6 +22,7 @@ from replay.engine.transitions import Cell
 from replay.errors import TraceError
 from replay.kernel.calls import Call, Kernel
 from replay.kernel.memremap import MemunmapPages
+from replay.kernel.resource_queries import within_is_data
 from replay.kernel.walk import PFN_TO_ONLINE_PAGE, PFN_VALID, Bit, PgmapState
 from replay.machine.machine import Machine
 from replay.trace.header import MachineDescription
@@ -68,9 +70,14 @@ class PoisonRows:
         self._report = PoisonReport(tally, description.kernel)
         self._engine = PoisonEngine(machine, kernel, description, self._surroundings, open_loop=open_loop)
         self._plain = PlainCalls(self._engine, index, self._valid, self._online)
+        self._is_data = [within_is_data(kernel, data=data) for data in (False, True)]
         self._log = log
         self._cells: RowCells | None = None
         self._going: dict[int, Call] = {}
+
+    def observe(self, observer: Observer | None) -> None:
+        """Let somebody be told of every call."""
+        self._report.observer = observer
 
     def take_rows(self, batch: ColumnSource, start: int, end: int, outcomes: Outcomes | None) -> None:
         """Take those of some rows that are about poison.
@@ -180,4 +187,5 @@ class PoisonRows:
         pgmap = int(self._index.pgmaps[segment]) if live else 0
         found = self._machine.pagemaps.by_id.get(pgmap)
         data = found is None or any(low <= pfn < high for low, high in found.data_spans())
-        return Surroundings(bool(self._valid[code] & YES), bool(self._online[code] & YES), pgmap, not data)
+        metadata = pgmap != 0 and not self._is_data[data]
+        return Surroundings(bool(self._valid[code] & YES), bool(self._online[code] & YES), pgmap, metadata)

@@ -124,7 +124,7 @@ class Signals:
             state = make.get(kills, KillState.of)(
                 self._state(broken), MappingFacts.of(**{name: list(values) for name, values in columns})
             )
-            function = KILL_PROCS_2009 if self._kernel.has("poison-2009") else KILL_PROCS
+            function = self._kernel.function(KILL_PROCS_2009 if self._kernel.has("poison-2009") else KILL_PROCS)
             decided = function.tabulate(state, len(mappers), self._kernel.features).value
             if len(self._known) > _MAX:
                 self._known = {}

@@ -69,6 +69,7 @@ class Steps:
         result: ActionResult or NO_ACTION, uint8.
         poisoned: bool.
         counted: int64.
+        number: of the deciding check within its function, CHECK_NONE where undecided, uint8.
         event: counted by the node, bool.
     """
 
@@ -81,6 +82,7 @@ class Steps:
         self.result = np.array([c.result for c in calls], np.uint8)
         self.poisoned = np.array([c.poisoned for c in calls], np.bool_)
         self.counted = np.array([c.counted for c in calls], np.int64)
+        self.number = np.array([c.number for c in calls], np.uint8)
         self.event = np.array([c.verdict is not None and c.verdict.event for c in calls], np.bool_)
 
 

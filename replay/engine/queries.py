@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
 from replay.engine.runs import RunCounter, Runs
 from replay.engine.transitions import Cell
@@ -16,17 +17,18 @@ from replay.kernel.resource_queries import (
 from replay.machine.machine import Machine
 from replay.trace.schema import EventKind, SectionFlags
 
-__all__ = ("dump_matches", "metadata_counts", "resource_query")
+U8 = NDArray[np.uint8]
+U64 = NDArray[np.uint64]
+
+__all__ = ("dump_matches", "metadata_counts", "metadata_facts", "metadata_met", "metadata_pieces", "resource_query")
 
 
-def metadata_counts(machine: Machine, kernel: Kernel, pgmap: int, runs: Runs) -> list[tuple[int, int]]:
-    """Return (check index, pfns) for pgmap_pfn_valid of one run: which checks decided how many of its pfns.
+def metadata_facts(machine: Machine, pgmap: int) -> tuple[U64, MetadataFacts]:
+    """Return where pfns lie in a pagemap, as a piecewise constant function of the pfn: borders, and facts.
 
     Args:
         machine: holds the pagemap; one that was never heard of has no ranges.
-        kernel: whose rules apply.
         pgmap: pagemap id.
-        runs: a single run.
     """
     found = machine.pagemaps.by_id.get(pgmap)
     edges: dict[int, tuple[bool, bool]] = {0: (False, False)}
@@ -38,8 +40,26 @@ def metadata_counts(machine: Machine, kernel: Kernel, pgmap: int, runs: Runs) ->
     borders = sorted(edges)
     inside = np.array([edges[p][0] for p in borders])
     data_here = np.array([edges[p][1] for p in borders])
-    decided = PGMAP_PFN_VALID.tabulate(MetadataFacts(inside, data_here), len(borders), kernel.features)
-    counter = RunCounter(np.array(borders, np.uint64), decided.check)
+    return np.array(borders, np.uint64), MetadataFacts(inside, data_here)
+
+
+def metadata_pieces(machine: Machine, kernel: Kernel, pgmap: int) -> tuple[U64, U8]:
+    """Return what pgmap_pfn_valid decides by, as a piecewise constant function of the pfn: borders, and check indices."""
+    borders, facts = metadata_facts(machine, pgmap)
+    function = kernel.function(PGMAP_PFN_VALID)
+    return borders, function.tabulate(facts, borders.size, kernel.features).check
+
+
+def metadata_met(machine: Machine, pgmap: int, runs: Runs) -> set[tuple[bool, bool]]:
+    """Return which facts (inside, data) the pfns of a single run meet."""
+    borders, facts = metadata_facts(machine, pgmap)
+    _, segment, _ = RunCounter(borders, np.zeros(borders.size, np.uint8)).pairs(runs)
+    return set(zip(facts.inside[segment].tolist(), facts.data[segment].tolist(), strict=True))
+
+
+def metadata_counts(pieces: tuple[U64, U8], runs: Runs) -> list[tuple[int, int]]:
+    """Return (check index, pfns) for pgmap_pfn_valid of a single run: which checks decided how many of its pfns."""
+    counter = RunCounter(*pieces)
     counts = counter.totals(counter.place(runs))
     return [(check, int(counts[check])) for check in np.flatnonzero(counts).tolist()]
 
@@ -75,4 +95,10 @@ def dump_matches(machine: Machine, kernel: Kernel, kind: EventKind, cell: Cell) 
     first = (pfn - (section << g.section_shift)) >> g.subsection_shift
     bits = np.packbits(sections.bits(section)[first : first + 64], bitorder="little")
     found = int.from_bytes(bits.tobytes(), "little")
-    return sections.flags(section) & known == cell("recorded_flags") and found == cell("recorded_bits")
+    flags = sections.flags(section)
+    stand_ins = [n for n, mark in enumerate(kernel.rules.marks) if mark.same_as == "taint"]
+    if stand_ins:  # a candidate keeps that flag itself
+        known |= SectionFlags.TAINT_ZONE_DEVICE
+        marks = int(machine.marks.at(np.array([pfn], np.uint64))[0])
+        flags |= SectionFlags.TAINT_ZONE_DEVICE if any(marks >> n & 1 for n in stand_ins) else 0
+    return flags & known == cell("recorded_flags") and found == cell("recorded_bits")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,12 +14,13 @@ from replay.engine.acceleration import Acceleration
 from replay.engine.answers import answered
 from replay.engine.dense import Stretch, dense_stretches, is_single
 from replay.engine.lookups import LookupEngine
+from replay.engine.observer import Observer
 from replay.engine.past import Past
 from replay.engine.poison_call import Decided
 from replay.engine.poison_rows import IS_POISON, PoisonRows
-from replay.engine.queries import dump_matches, metadata_counts, resource_query
+from replay.engine.queries import dump_matches, metadata_counts, metadata_met, metadata_pieces, resource_query
 from replay.engine.resolve import StateIndex
-from replay.engine.rows import Lookups, Outcomes, blank_outcomes, cell_of, kinds_in
+from replay.engine.rows import Lookups, Outcomes, Parts, blank_outcomes, cell_of, kinds_in
 from replay.engine.tabulate import tabulate
 from replay.engine.tally import Difference, Tally
 from replay.engine.threads import Threads
@@ -29,8 +31,9 @@ from replay.errors import UsageError
 from replay.kernel.boot import boot
 from replay.kernel.calls import Kernel
 from replay.kernel.config import config_for, expected_section_bits
+from replay.kernel.decision import KernelFunction
 from replay.kernel.profiles import Profile
-from replay.kernel.registry import FUNCTIONS, STATE_LOOKUPS, check_base
+from replay.kernel.registry import CALLS, FUNCTIONS, STATE_LOOKUPS, Numbering
 from replay.kernel.walk import LOOKUP_FUNCTIONS
 from replay.machine.geometry import check_description
 from replay.trace.batch import Batch
@@ -82,6 +85,8 @@ class Replayer:
         compiled: count lookups in compiled loops: True: all; False: none; None: once the replay is long, if numba is there.
         open_loop: tasks do not die of signals; mappings change by the trace only.
         log: is told every poison call, in the order of the rows.
+        parts: is told the parts of runs within which several checks decide; only with ``keep``.
+        observer: is told which states were met.
         where: name of the trace, for errors.
 
     Raises:
@@ -100,12 +105,16 @@ class Replayer:
         compiled: bool | None = None,
         open_loop: bool = False,
         log: Callable[[Decided], None] | None = None,
+        parts: Callable[[Parts], None] | None = None,
+        observer: Observer | None = None,
         where: str = "trace",
     ) -> None:
         refuse_mismatch(description, profile, where)
-        self.kernel = Kernel(profile.features, config_for(description, profile.features))
-        self.machine = boot(description, profile.features)
+        self.kernel = Kernel(profile.features, config_for(description, profile.features), profile.rules)
+        self.machine = boot(description, profile.features, profile.rules)
+        self._numbers = Numbering.of(profile.rules)
         self.tally = Tally()
+        self.strings = strings
         self._index = StateIndex(self.machine, section_limit=self.kernel.has("kpageflags-section-limit"))
         self._tables = {f.name: tabulate(f, self.kernel) for f in LOOKUP_FUNCTIONS}
         self._threads, self._acceleration = Threads(threads), Acceleration(compiled)
@@ -114,9 +123,12 @@ class Replayer:
         self._poison = PoisonRows(
             self.machine, self.kernel, description, self._index, self._tables, self.tally, open_loop=open_loop, log=log
         )
+        self._poison.observe(observer)
         self._toggles = Toggles(self.machine, self._transitions)
+        toggling = {CALLS[kind].function.name for kind in TOGGLES}
+        self._watched_toggles = any(function in toggling for function, _ in profile.rules.hooks)
         self._watches: list[Watch] = []
-        self._keep = keep
+        self._keep, self._parts, self._observer = keep, parts, observer
         self._kept: list[Outcomes] = []
 
     def feed(self, batch: Batch) -> None:
@@ -136,7 +148,10 @@ class Replayer:
         """Replay a batch in which the machine changes, or rows are answered one by one."""
         special = _special_rows(batch, kinds)
         at = 0
-        for dense in dense_stretches(batch, kinds, special, IS_POISON, self.machine.geometry):
+        # Remembered steps would not tell the hooks of a candidate.
+        geometry = self.machine.geometry
+        stretches = () if self._watched_toggles else dense_stretches(batch, kinds, special, IS_POISON, geometry)
+        for dense in stretches:
             self._sparse(batch, kinds, special, at, dense.first, outcomes)
             done = not self._watches and self._dense(batch, kinds, dense, outcomes)
             at = dense.end if done else dense.first
@@ -151,6 +166,18 @@ class Replayer:
         self._threads.close()
         return self.tally
 
+    @property
+    def index(self) -> StateIndex:
+        """State codes of every pfn at this moment."""
+        self._index.refresh()
+        return self._index
+
+    def take_outcomes(self) -> Outcomes:
+        """Return the outcome columns of the batch that was fed last, its open windows not closed; only with ``keep``."""
+        last = self._kept[-1]
+        self._kept = []
+        return last
+
     def finished(self) -> Iterator[Outcomes]:
         """Yield the outcome columns of the batches that no later row can change any more, in order."""
         if not self._watches:
@@ -163,8 +190,14 @@ class Replayer:
         if engine is None:
             table = self._tables[FUNCTIONS[kind].name]
             engine = self._engines[kind] = LookupEngine(
-                self._index, table, self.tally, self._threads, self._acceleration
+                self._index,
+                table,
+                self.tally,
+                self._numbers.base[table.function.name],
+                self._threads,
+                self._acceleration,
             )
+            engine.parts, engine.observer = self._parts, self._observer
         return engine.sync()
 
     def _sparse(
@@ -207,7 +240,13 @@ class Replayer:
         recorded, pfns = batch.column("recorded_ret")[rows], batch.column("pfn")[rows]
         for (kind, check, ret), which in self._toggles.verdicts(taken):
             known = (recorded[which], mask[which])
-            answered(self.tally, kind, check, ret, rows[which], batch.row, pfns[which], known, outcomes)
+            function, base = self._function(kind)
+            answered(self.tally, function, base, check, ret, rows[which], batch.row, pfns[which], known, outcomes)
+
+    def _function(self, kind: EventKind) -> tuple[KernelFunction[Any], int]:
+        """Return this kernel's form of a function, and the number of its first check in outcomes."""
+        function = self.kernel.function(FUNCTIONS[kind])
+        return function, self._numbers.base[function.name]
 
     def _stretch(
         self,
@@ -264,14 +303,19 @@ class Replayer:
         value = cell("recorded_ret")
         recorded = np.array([value or 0]), np.array([value is not None])
         pfn = np.array([cell("pfn") or 0], np.uint64)
-        answered(self.tally, kind, check, ret, np.array([at]), row - at, pfn, recorded, outcomes)
+        function, base = self._function(kind)
+        answered(self.tally, function, base, check, ret, np.array([at]), row - at, pfn, recorded, outcomes)
 
     def _metadata(self, batch: Batch, row: int, cell: Cell, outcomes: Outcomes | None) -> None:
         """Answer pgmap_pfn_valid for the pfns of one row."""
-        kind = EventKind.PGMAP_PFN_VALID
-        function = FUNCTIONS[kind]
+        function, base = self._function(EventKind.PGMAP_PFN_VALID)
         lookups = Lookups.of(batch, np.array([row]))
-        decided = metadata_counts(self.machine, self.kernel, cell("pgmap") or 0, lookups.as_runs())
+        pieces = metadata_pieces(self.machine, self.kernel, cell("pgmap") or 0)
+        decided = metadata_counts(pieces, lookups.as_runs())
+        if self._observer is not None:
+            self._observer.metadata(metadata_met(self.machine, cell("pgmap") or 0, lookups.as_runs()))
+        if self._parts is not None and len(decided) > 1:
+            self._parts(Parts(np.full(pieces[0].size, row), *pieces, np.zeros(pieces[0].size, np.bool_)))
         total = sum(n for _, n in decided)
         yes = sum(n for check, n in decided if function.checks[check].answer.value)
         for check, n in decided:
@@ -290,7 +334,7 @@ class Replayer:
         if outcomes is not None:
             outcomes["pages"][row] = yes
             outcomes["match"][row] = match
-            outcomes["check"][row] = check_base(function) + decided[0][0] if len(decided) == 1 else CHECK_SEVERAL
+            outcomes["check"][row] = base + decided[0][0] if len(decided) == 1 else CHECK_SEVERAL
 
     def _watch(self, batch: Batch, row: int, kind: EventKind, cell: Cell, outcomes: Outcomes | None) -> None:
         """Start a watch on a row with a window, or on a dump; it sees the present state at once."""

@@ -11,7 +11,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.kernel.walk import Bit, PgmapState
+from replay.kernel.walk import STATE_BITS, Bit, PgmapState
 from replay.machine.machine import Machine
 
 __all__ = ("FLAGS", "MIXED", "StateIndex")
@@ -127,7 +127,7 @@ class StateIndex:
         m, g = self.machine, self.machine.geometry
         top = min(high, (1 << 64) - 1)
         edges = {low, *m.sections.edges(low, top), *m.pagemaps.index.edges(low, top)}
-        edges.update(m.memblock.edges(low, top), m.ram.edges(low, top))
+        edges.update(m.memblock.edges(low, top), m.ram.edges(low, top), m.marks.edges(low, top))
         fixed = (self._limit(), g.max_pfns, 1 << 64 - g.page_shift)
         edges.update(p for p in fixed if low <= p < high)
         if high < 1 << 64:
@@ -168,6 +168,8 @@ class StateIndex:
         code |= (pfns >= self._limit()).astype(np.uint16) << Bit.LIMIT
         code |= (pfns >= g.max_pfns).astype(np.uint16) << Bit.BEYOND
         code |= (pfns >= 1 << 64 - g.page_shift).astype(np.uint16) << Bit.HIGH
+        if len(m.marks):
+            code |= m.marks.at(pfns) << np.uint16(STATE_BITS)
         return np.asarray(code, np.uint16), pgmaps
 
     def _limit(self) -> int:

@@ -13,7 +13,7 @@ from replay.engine.runs import Runs
 from replay.trace.outcomes import CHECK_NONE, OUTCOME_COLUMNS, POISON_COLUMNS, outcome_dtype
 from replay.trace.poison import NO_ACTION
 
-__all__ = ("ColumnSource", "Lookups", "Outcomes", "Recorded", "blank_outcomes", "cell_of", "kinds_in")
+__all__ = ("ColumnSource", "Lookups", "Outcomes", "Parts", "Recorded", "blank_outcomes", "cell_of", "kinds_in")
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
@@ -37,6 +37,23 @@ class ColumnSource(Protocol):
 
 
 _PROBED = 256
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What decided the pfns of runs within which several checks decide, in parts; ascending within each row.
+
+    Attributes:
+        rows: indices within the batch, int64.
+        first: pfn from which on a check decides, to the next part of the row, uint64.
+        check: index of the check within its function, uint8.
+        wrong: pfn_to_online_page: the answer differs from the truth, bool.
+    """
+
+    rows: I64
+    first: U64
+    check: NDArray[np.uint8]
+    wrong: NDArray[np.bool_]
 
 
 @dataclass(frozen=True)
@@ -170,6 +187,7 @@ def blank_outcomes(rows: int) -> Outcomes:
     """Return outcome columns in which nothing is decided yet."""
     columns: Outcomes = {name: np.zeros(rows, outcome_dtype(name)) for name in (*OUTCOME_COLUMNS, *POISON_COLUMNS)}
     columns["check"] = np.full(rows, CHECK_NONE, np.uint8)
+    columns["poison_check"] = np.full(rows, CHECK_NONE, np.uint8)
     columns["action"] = np.full(rows, NO_ACTION, np.uint8)
     columns["result"] = np.full(rows, NO_ACTION, np.uint8)
     return columns

@@ -39,14 +39,15 @@ class DecisionTable:
 
 
 def tabulate(function: KernelFunction[WalkState], kernel: Kernel) -> DecisionTable:
-    """Evaluate a lookup function once over every state code."""
-    codes = np.arange(1 << STATE_BITS, dtype=np.uint16)
-    states = WalkState(codes, kernel.config, kernel.features)
+    """Evaluate the kernel's form of a lookup function once over every state code, marks included."""
+    function = kernel.function(function)
+    codes = np.arange(1 << STATE_BITS + len(kernel.rules.marks), dtype=np.uint16)
+    states = WalkState(codes, kernel.config, kernel.features, kernel.rules)
     decisions = function.tabulate(states, codes.size, kernel.features)
     if len(function.checks) > CHECK_MASK:
         raise InvariantError(f"{function.name} has more checks than a class byte can name")
     classes = decisions.check | np.where(decisions.value == 1, YES, 0).astype(np.uint8)
     classes |= np.where(truly_online(states), TRUTH, 0).astype(np.uint8)
-    if function is PFN_TO_ONLINE_PAGE:
-        classes |= np.where(takes_slow_path(decisions), SLOW, 0).astype(np.uint8)
+    if function.name == PFN_TO_ONLINE_PAGE.name:
+        classes |= np.where(takes_slow_path(function, decisions), SLOW, 0).astype(np.uint8)
     return DecisionTable(function, classes)

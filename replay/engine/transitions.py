@@ -61,6 +61,8 @@ class Transitions:
     def _begin(self, kind: EventKind, cell: Cell, phase: Phase) -> Call:
         call = CALLS[kind](self.machine, self.kernel, self._request(kind, cell))
         call.begin()
+        if call.ret == 0:
+            call.happened("begin", call.request.start, call.request.end)
         if phase is Phase.WHOLE:
             call.done()
         else:

@@ -15,8 +15,8 @@ from replay.fleet.borders import cut
 from replay.fleet.places import Place, place_of
 from replay.fleet.share import Share
 from replay.fleet.tasks import Tell, run_tasks
-from replay.kernel.profiles import Profile, profile
-from replay.session import Run
+from replay.kernel.profiles import Profile
+from replay.session import Run, named
 from replay.trace.reader import TraceFile
 
 __all__ = ("run_sharded",)
@@ -54,7 +54,7 @@ def run_sharded(
     started = time.perf_counter()
     state = _state_of(os.fspath(path))  # taken first: a file that is replaced from here on is another one to the shares
     with TraceFile.open(path) as trace:
-        kernels = [k if isinstance(k, Profile) else profile(k or trace.machine.kernel) for k in profiles or (None,)]
+        kernels = [named(k or trace.machine.kernel) for k in profiles or (None,)]
         shares = cut(trace, shards)
         digest, events, lost = trace.digest, trace.rows, trace.provenance.lost_events
     tasks = [

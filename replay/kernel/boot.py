@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from replay.kernel.rules import BUILT_IN, Grain, Rules
 from replay.machine.geometry import Geometry
 from replay.machine.machine import Machine
 from replay.machine.resources import ResourceTree
@@ -13,12 +14,13 @@ __all__ = ("boot",)
 _NODE_BIT_SEEN_AS_TAINT = 2  # with the node id at bit 3 of the flag word, node bit 1 lands on the taint bit
 
 
-def boot(description: MachineDescription, features: frozenset[str]) -> Machine:
+def boot(description: MachineDescription, features: frozenset[str], rules: Rules = BUILT_IN) -> Machine:
     """Return the machine as a kernel with these features sees it before the first event.
 
     Args:
         description: geometry, boot memory and resources.
         features: of the kernel.
+        rules: what a candidate changed.
 
     Raises:
         TraceError: the resources do not nest.
@@ -26,6 +28,7 @@ def boot(description: MachineDescription, features: frozenset[str]) -> Machine:
     geometry = Geometry.of(description)
     resources = description.resources or _ram_resources(description.memory, geometry.page_shift)
     machine = Machine(geometry, ResourceTree(resources), whole_sections="subsection-hotplug" not in features)
+    machine.keep_marks([mark.grain is Grain.SECTION for mark in rules.marks])
     flags = SectionFlags.ONLINE
     if "section-early" in features:
         flags |= SectionFlags.EARLY
@@ -41,6 +44,7 @@ def boot(description: MachineDescription, features: frozenset[str]) -> Machine:
         for block in machine.block_numbers(r.start, end):
             machine.blocks[block] = True
         machine.raise_max_pfn(r.end)
+        rules.happened(machine, "boot", "boot", r.start, end, r.node)
     return machine
 
 

@@ -5,17 +5,20 @@ from __future__ import annotations
 import errno
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
-from typing import Any, ClassVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 
 from replay.kernel.config import KernelConfig
 from replay.kernel.decision import Answer, Bools, Check, KernelFunction
+from replay.kernel.rules import BUILT_IN, Rules
 from replay.machine.machine import Machine
 from replay.machine.pagemaps import Altmap
 from replay.trace.outcomes import RET_BUG, RET_UNDEFINED
 
 __all__ = ("Call", "Kernel", "Pieces", "Request", "always", "bug", "error", "fact", "ok", "undefined")
+
+F = TypeVar("F", bound=KernelFunction[Any])
 
 _YES, _NO = np.asarray(True), np.asarray(False)
 _YES.flags.writeable = _NO.flags.writeable = False
@@ -42,10 +45,15 @@ def error(number: int) -> Answer:
 
 @dataclass(frozen=True)
 class Kernel:
-    """The replayed kernel: its features and configuration."""
+    """The replayed kernel: its features, its configuration, and what a candidate changed."""
 
     features: frozenset[str]
     config: KernelConfig
+    rules: Rules = BUILT_IN
+
+    def function(self, built_in: F) -> F:
+        """Return this kernel's form of a function."""
+        return self.rules.function(built_in)
 
     def has(self, feature: str) -> bool:
         """Return whether the kernel has a feature."""
@@ -152,8 +160,9 @@ class Call(ABC):
 
     def decide(self, facts: object) -> Check[Any]:
         """Take the verdict of the first check that holds: an imposed one returns what the request says."""
-        self.check = self.function.decide(facts, self.kernel.features)
-        step = self.function.checks[self.check]
+        function = self.kernel.function(self.function)
+        self.check = function.decide(facts, self.kernel.features)
+        step = function.checks[self.check]
         self.ret = self.request.env if step.imposed else step.answer.value
         return step
 
@@ -161,6 +170,7 @@ class Call(ABC):
         """Apply the section effects of a piece, as far as they have not happened yet."""
         for low, high in self.pieces.take(start, end):
             self.apply(low, high)
+            self.happened("sections", low, high)
 
     @property
     def grain(self) -> int:
@@ -182,5 +192,12 @@ class Call(ABC):
         """Apply whatever has not happened yet."""
         for low, high in self.pieces.rest():
             self.apply(low, high)
+            self.happened("sections", low, high)
         self.zone(0, 1 << 64)
         self.finish()
+        if self.ret == 0:
+            self.happened("done", self.request.start, self.request.end)
+
+    def happened(self, phase: str, start: int, end: int) -> None:
+        """Tell the hooks of a candidate."""
+        self.kernel.rules.happened(self.machine, self.function.name, phase, start, end, self.request.node)

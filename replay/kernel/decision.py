@@ -47,6 +47,8 @@ class Check(Generic[S]):
         unless: features of which none may be there.
         why: one line in plain words, for `replay explain`.
         imposed: the outcome comes from outside the modelled kernel, so comparing it with a recording proves nothing.
+        slow: a pagemap was looked up to decide it.
+        source: file and line of a candidate's check, "" for one that ships with this package.
     """
 
     id: str
@@ -56,6 +58,8 @@ class Check(Generic[S]):
     unless: tuple[str, ...] = ()
     why: str = ""
     imposed: bool = False
+    slow: bool = False
+    source: str = ""
 
     def active(self, features: frozenset[str]) -> bool:
         """Return whether a kernel with these features has the check."""

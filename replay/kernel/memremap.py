@@ -224,6 +224,8 @@ class MemremapPages(Call):
         """Taint the sections that the ranges share at their edges."""
         now = [r for r in self._unassociated if r[0] < end and start < r[1]]
         self._unassociated = [r for r in self._unassociated if r not in now]
+        for low, high in now:
+            self.happened("zone", low, high)
         if not self.kernel.has("taint-zone-device"):
             return
         for edge in (edge for r in now for edge in r):
@@ -234,7 +236,7 @@ class MemremapPages(Call):
     def finish(self) -> None:
         """Raise max_pfn, where devices count."""
         counts = self.machine.geometry.arch == "x86_64" and not self.kernel.has("device-keeps-max-pfn")
-        if counts and self.function.checks[self.check].id == "mapped":
+        if counts and self.kernel.function(self.function).checks[self.check].id == "mapped":
             self.machine.raise_max_pfn(max(self.padded(*r)[1] for r in self.request.ranges))
 
 

@@ -32,6 +32,11 @@ __all__ = (
     "Ret",
     "Row",
     "Verdicts",
+    "counter_change",
+    "counts_as_event",
+    "goes_unmapped",
+    "lru_row",
+    "lru_row_2009",
     "madvise_flags",
     "verdicts",
 )
@@ -230,21 +235,29 @@ def madvise_flags(features: frozenset[str]) -> MfFlag:
     return flags
 
 
-def verdicts(function: PoisonFunction, states: PoisonState, count: int) -> Verdicts:
+def verdicts(
+    function: PoisonFunction,
+    states: PoisonState,
+    count: int,
+    accessor: KernelFunction[PoisonState] = KILL_ACCESSING_PROCESS,
+) -> Verdicts:
     """Decide many calls at once.
 
     Args:
         function: MEMORY_FAILURE, MEMORY_FAILURE_2009, SOFT_OFFLINE_PAGE or UNPOISON_MEMORY.
         states: one per call.
         count: how many.
+        accessor: decides what killing the accessing process returns.
     """
     if count >= _MANY:
         first, inverse = states.distinct(count)
-        return _verdicts(function, states.take(first), len(first)).spread(inverse)
-    return _verdicts(function, states, count)
+        return _verdicts(function, states.take(first), len(first), accessor).spread(inverse)
+    return _verdicts(function, states, count, accessor)
 
 
-def _verdicts(function: PoisonFunction, states: PoisonState, count: int) -> Verdicts:
+def _verdicts(
+    function: PoisonFunction, states: PoisonState, count: int, accessor: KernelFunction[PoisonState]
+) -> Verdicts:
     columns = function.columns
     if count == 1 and all(getattr(states, name).ndim == 0 for name in DEFAULTS):
         check = np.array([function.decide(states, states.features)], np.uint8)  # stops at the first that holds
@@ -252,18 +265,17 @@ def _verdicts(function: PoisonFunction, states: PoisonState, count: int) -> Verd
         check = function.tabulate(states, count, states.features).check
     action, result, poison = columns.action[check], columns.result[check], columns.poison[check]
     row = columns.row[check]
-    for kind, types in ((Row.LRU, _row(states)), (Row.LRU_2009, _row_2009(states))):
+    for kind, types in ((Row.LRU, lru_row(states)), (Row.LRU_2009, lru_row_2009(states))):
         np.copyto(action, types, where=row == kind)
-    event = _event(action, states)
-    skipped = states.ksm & (not states.has("ksm-poison"))
-    unmapped = columns.unmaps[check] & states.mapped & ~states.ufail & ~skipped
+    event = counts_as_event(action, states)
+    unmapped = columns.unmaps[check] & goes_unmapped(states)
     return Verdicts(
         check=check,
-        ret=_ret(columns.ret[check], columns.value[check], states, count),
+        ret=_ret(columns.ret[check], columns.value[check], states, count, accessor),
         action=action,
         result=result,
         poison=poison,
-        counted=_counted(columns.counts[check], event, action, poison, states),
+        counted=counter_change(columns.counts[check], event, action, poison, states),
         effect=columns.effect[check],
         kills=columns.kills[check],
         unmapped=unmapped,
@@ -273,16 +285,24 @@ def _verdicts(function: PoisonFunction, states: PoisonState, count: int) -> Verd
     )
 
 
-def _ret(source: Codes, ret: NDArray[np.int64], states: PoisonState, count: int) -> NDArray[np.int64]:
+def _ret(
+    source: Codes, ret: NDArray[np.int64], states: PoisonState, count: int, accessor: KernelFunction[PoisonState]
+) -> NDArray[np.int64]:
     if (source == Ret.ACCESSOR).any():
-        accessor = KILL_ACCESSING_PROCESS.tabulate(states, count, states.features).value
-        np.copyto(ret, accessor, where=source == Ret.ACCESSOR)
+        killed = accessor.tabulate(states, count, states.features).value
+        np.copyto(ret, killed, where=source == Ret.ACCESSOR)
     np.copyto(ret, states.own_rc, where=source == Ret.OWNER)
     np.copyto(ret, states.mig, where=source == Ret.MIGRATION)
     return ret
 
 
-def _event(action: Codes, states: PoisonState) -> Bools:
+def goes_unmapped(states: PoisonState) -> Bools:
+    """Return where the user-mapping step, if it is made, leaves the page without mappings."""
+    skipped = states.ksm & (not states.has("ksm-poison"))
+    return np.asarray(states.mapped & ~states.ufail & ~skipped)
+
+
+def counts_as_event(action: Codes, states: PoisonState) -> Bools:
     """Return which calls report an event that is counted (8.7); before poison-counted-at-event none is."""
     if not states.has("poison-counted-at-event"):
         return np.zeros(action.shape, np.bool_)
@@ -292,7 +312,7 @@ def _event(action: Codes, states: PoisonState) -> Bools:
     return event
 
 
-def _counted(
+def counter_change(
     counts: Codes, event: Bools, action: Codes, poison: NDArray[np.int8], states: PoisonState
 ) -> NDArray[np.int64]:
     """Return the change of the global counter (8.7): events count where they do, else the setting of the flag."""
@@ -316,13 +336,13 @@ def _by_dirt(states: PoisonState, dirty: ActionType, clean: ActionType) -> Codes
     return np.where(states.dirty2, np.uint8(dirty), np.uint8(clean))
 
 
-def _row(states: PoisonState) -> Codes:
+def lru_row(states: PoisonState) -> Codes:
     """Return the LRU rows of the state table (1.6)."""
     lru, unev, mlocked = _lru_rows(states)
     return np.where(states.mlk, mlocked, np.where(states.unev, unev, lru))
 
 
-def _row_2009(states: PoisonState) -> Codes:
+def lru_row_2009(states: PoisonState) -> Codes:
     """Return the rows of v2.6.32 (8.6)."""
     lru, unev, mlocked = _lru_rows(states)
     return np.where(states.unev, unev, np.where(states.mlk, mlocked, lru))

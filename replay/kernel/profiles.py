@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 
 from replay.errors import UnknownNameError, UsageError
 from replay.kernel.features import FEATURES, feature
+from replay.kernel.rules import BUILT_IN, Rules
 
 __all__ = ("PRESETS", "Preset", "Profile", "profile")
 
@@ -287,16 +288,19 @@ class Profile:
         name: as the user gave it, normalised ("v5.11+taint-zone-device").
         features: feature ids.
         poison_only: its lookups and transitions cannot be replayed.
+        rules: what a candidate changes.
     """
 
     name: str
     features: frozenset[str]
     poison_only: bool = False
+    rules: Rules = field(default=BUILT_IN, hash=False)
 
     @property
     def digest(self) -> str:
-        """``sha256:`` over the sorted feature ids: equal digests decide equally."""
-        return "sha256:" + hashlib.sha256("\n".join(sorted(self.features)).encode()).hexdigest()
+        """``sha256:`` over the sorted feature ids and a candidate's source: equal digests decide equally."""
+        parts = [*sorted(self.features), *([self.rules.digest] if self.rules.digest else [])]
+        return "sha256:" + hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 @cache

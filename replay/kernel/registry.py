@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
+from replay.errors import UsageError
 from replay.kernel.calls import Call
 from replay.kernel.decision import KernelFunction
 from replay.kernel.hotplug import AddMemory, RemoveMemory
@@ -11,10 +15,11 @@ from replay.kernel.memremap import MemremapPages, MemunmapPages
 from replay.kernel.online import MemoryBlockOffline, MemoryBlockOnline, OfflinePages, OnlinePages
 from replay.kernel.reserve import ResourceInsert, ResourceRemove
 from replay.kernel.resource_queries import PGMAP_PFN_VALID, REGION_INTERSECTS, WALK_SYSTEM_RAM_RANGE
+from replay.kernel.rules import BUILT_IN, Rules
 from replay.kernel.walk import GET_DEV_PAGEMAP, KPAGEFLAGS, LOOKUP_FUNCTIONS, PFN_TO_ONLINE_PAGE, PFN_VALID
 from replay.trace.schema import EventKind
 
-__all__ = ("CALLS", "CHECK_NAMES", "FUNCTIONS", "STATE_LOOKUPS", "check_base")
+__all__ = ("CALLS", "CHECK_NAMES", "FUNCTIONS", "STATE_LOOKUPS", "Numbering", "check_base")
 
 CALLS: dict[EventKind, type[Call]] = {
     EventKind.ADD_MEMORY: AddMemory,
@@ -43,13 +48,41 @@ FUNCTIONS: dict[EventKind, KernelFunction[Any]] = {
 # Kinds that are answered from the state code of a pfn alone.
 STATE_LOOKUPS = tuple(kind for kind, function in FUNCTIONS.items() if function in LOOKUP_FUNCTIONS)
 
-CHECK_NAMES: tuple[str, ...] = tuple(f"{f.name}/{check.id}" for f in FUNCTIONS.values() for check in f.checks)
-_BASE: dict[str, int] = {}
-for _function in FUNCTIONS.values():
-    _BASE[_function.name] = sum(len(FUNCTIONS[k].checks) for k in list(FUNCTIONS)[: len(_BASE)])
-assert len(CHECK_NAMES) < 250, "checks are numbered in one byte"
+_MOST = 250  # checks are numbered in one byte, of which some values mean something else
+
+
+@dataclass(frozen=True)
+class Numbering:
+    """The numbers that the checks of one kernel have in outcomes.
+
+    Attributes:
+        names: "function/check" by number.
+        base: number of each function's first check, by the function's name.
+    """
+
+    names: tuple[str, ...]
+    base: Mapping[str, int]
+
+    @classmethod
+    def of(cls, rules: Rules) -> Numbering:
+        """Number the checks of the built-in functions, or of a candidate's form of them.
+
+        Raises:
+            UsageError: they are more than outcomes have numbers for.
+        """
+        functions = [rules.function(function) for function in FUNCTIONS.values()]
+        names = tuple(f"{f.name}/{check.id}" for f in functions for check in f.checks)
+        if len(names) >= _MOST:
+            raise UsageError(f"the candidate's functions have {len(names)} checks together; needed fewer than {_MOST}")
+        sizes = [len(f.checks) for f in functions]
+        starts = accumulate(sizes, initial=0)
+        return cls(names, {f.name: start for f, start in zip(functions, starts, strict=False)})
+
+
+_BUILT_IN = Numbering.of(BUILT_IN)
+CHECK_NAMES = _BUILT_IN.names
 
 
 def check_base(function: KernelFunction[Any]) -> int:
-    """Return the number of a function's first check in ``CHECK_NAMES``."""
-    return _BASE[function.name]
+    """Return the number of a built-in function's first check in ``CHECK_NAMES``."""
+    return _BUILT_IN.base[function.name]

@@ -20,6 +20,7 @@ __all__ = (
     "WalkFacts",
     "region_intersects",
     "walk_system_ram_range",
+    "within_is_data",
 )
 
 
@@ -93,6 +94,16 @@ PGMAP_PFN_VALID: KernelFunction[MetadataFacts] = KernelFunction(
 )
 
 
+def within_is_data(kernel: Kernel, *, data: bool) -> bool:
+    """Return what pgmap_pfn_valid says of a pfn in the pagemap's ranges, behind its metadata (``data``) or in it.
+
+    A kernel without the function asks no such question; the fact itself is returned.
+    """
+    function = kernel.function(PGMAP_PFN_VALID)
+    check = function.checks[function.decide(MetadataFacts(fact(True), fact(data)), kernel.features)]
+    return data if check.id == "absent" else check.answer.value == 1
+
+
 def region_intersects(machine: Machine, kernel: Kernel, start: int, size: int, flags: int) -> tuple[int, int]:
     """Return (check index, Region) for bytes ``[start, start + size)`` and the ResourceFlags asked for."""
     region = machine.resources.region_intersects(
@@ -103,13 +114,15 @@ def region_intersects(machine: Machine, kernel: Kernel, start: int, size: int, f
         nested=kernel.has("region-intersects-nested"),
     )
     facts = RegionFacts(fact(region is not Region.DISJOINT), fact(region is Region.MIXED))
-    check = REGION_INTERSECTS.decide(facts, kernel.features)
-    return check, REGION_INTERSECTS.checks[check].answer.value
+    function = kernel.function(REGION_INTERSECTS)
+    check = function.decide(facts, kernel.features)
+    return check, function.checks[check].answer.value
 
 
 def walk_system_ram_range(machine: Machine, kernel: Kernel, start: int, end: int) -> tuple[int, int, int]:
     """Return (check index, return code, pages visited) for a walk of pfns ``[start, end)``."""
     shift = machine.geometry.page_shift
     ranges = machine.resources.ram_ranges(start, end, shift, children=kernel.has("walk-ram-children"))
-    check = WALK_SYSTEM_RAM_RANGE.decide(WalkFacts(fact(ranges)), kernel.features)
-    return check, WALK_SYSTEM_RAM_RANGE.checks[check].answer.value, sum(high - low for low, high in ranges)
+    function = kernel.function(WALK_SYSTEM_RAM_RANGE)
+    check = function.decide(WalkFacts(fact(ranges)), kernel.features)
+    return check, function.checks[check].answer.value, sum(high - low for low, high in ranges)

@@ -14,11 +14,13 @@ from numpy.typing import NDArray
 
 from replay.kernel.config import KernelConfig
 from replay.kernel.decision import Answer, Bools, Check, Decisions, KernelFunction
+from replay.kernel.rules import BUILT_IN, Mark, Rules
 
 __all__ = (
     "GET_DEV_PAGEMAP",
     "KPAGEFLAGS",
     "LOOKUP_FUNCTIONS",
+    "MAX_MARKS",
     "PFN_TO_ONLINE_PAGE",
     "PFN_VALID",
     "STATE_BITS",
@@ -48,6 +50,7 @@ class Bit(IntEnum):
 
 
 STATE_BITS = 13
+MAX_MARKS = 2  # of a candidate; the highest bit of a code is not free
 
 
 class PgmapState(IntEnum):
@@ -66,11 +69,13 @@ class WalkState:
         code: state codes, uint16.
         config: of the kernel.
         features: of the kernel; only to evaluate functions that call each other.
+        rules: what a candidate changed; its marks stand above STATE_BITS in the code.
     """
 
     code: NDArray[np.uint16]
     config: KernelConfig
     features: frozenset[str] = frozenset()
+    rules: Rules = BUILT_IN
 
     def _bit(self, bit: Bit) -> Bools:
         return np.asarray(self.code & (1 << bit) != 0)
@@ -143,12 +148,18 @@ class WalkState:
     @property
     def pfn_valid(self) -> Bools:
         """What pfn_valid answers for these states."""
-        return np.asarray(PFN_VALID.tabulate(self, self.code.size, self.features).value == 1)
+        function = self.rules.function(PFN_VALID)
+        return np.asarray(function.tabulate(self, self.code.size, self.features).value == 1)
 
     @property
     def online_page(self) -> Bools:
         """Whether pfn_to_online_page answers with a page for these states."""
-        return np.asarray(PFN_TO_ONLINE_PAGE.tabulate(self, self.code.size, self.features).value == 1)
+        function = self.rules.function(PFN_TO_ONLINE_PAGE)
+        return np.asarray(function.tabulate(self, self.code.size, self.features).value == 1)
+
+    def mark(self, mark: Mark) -> Bools:
+        """Return where a mark of the candidate is set."""
+        return np.asarray(self.code >> (STATE_BITS + self.rules.marks.index(mark)) & 1 != 0)
 
 
 def _all(s: WalkState) -> Bools:
@@ -277,6 +288,7 @@ PFN_TO_ONLINE_PAGE: KernelFunction[WalkState] = KernelFunction(
             Answer("device-page", 0),
             needs=("taint-zone-device",),
             why="the section is tainted and a live pagemap covers the pfn",
+            slow=True,
         ),
         Check(
             "tainted-page",
@@ -284,6 +296,7 @@ PFN_TO_ONLINE_PAGE: KernelFunction[WalkState] = KernelFunction(
             _PAGE,
             needs=("taint-zone-device",),
             why="the section is tainted, but no live pagemap covers the pfn",
+            slow=True,
         ),
         Check("page", _all, _PAGE, why="the section is online"),
     ),
@@ -335,10 +348,9 @@ LOOKUP_FUNCTIONS: tuple[KernelFunction[WalkState], ...] = (
 )
 
 
-def takes_slow_path(decisions: Decisions) -> Bools:
+def takes_slow_path(function: KernelFunction[WalkState], decisions: Decisions) -> Bools:
     """Return where pfn_to_online_page looked up the pagemap: online, populated and tainted."""
-    slow = [i for i, c in enumerate(PFN_TO_ONLINE_PAGE.checks) if c.id in {"pagemap", "tainted-page"}]
-    return np.isin(decisions.check, slow)
+    return np.isin(decisions.check, [i for i, check in enumerate(function.checks) if check.slow])
 
 
 def truly_online(states: WalkState) -> Bools:

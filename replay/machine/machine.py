@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 from numpy.typing import NDArray
 
 from replay.machine.geometry import Geometry
 from replay.machine.intervals import IntervalMap
+from replay.machine.marks import Marks
 from replay.machine.pagemaps import Pagemaps
 from replay.machine.pages import Pages
 from replay.machine.resources import Node, ResourceTree
@@ -30,6 +33,7 @@ class Machine:
         pages: descriptions of pages, and the marks that memory errors leave.
         tasks: tasks and what they map.
         nodes: NUMA node plus one of memory that the kernel took over, pfn intervals.
+        marks: state that a candidate keeps.
         max_pfn: end of the highest page the kernel has taken over.
         touched: pfn ranges changed since somebody last looked (and cleared it).
     """
@@ -45,9 +49,20 @@ class Machine:
         self.nodes = IntervalMap()
         self.pages = Pages()
         self.tasks = Tasks(geometry.page_shift)
+        self.marks = Marks()
         self.max_pfn = 0
         self.touched: list[tuple[int, int]] = []
         self._refresh_ram(0, 1 << 64 - geometry.page_shift)
+
+    def keep_marks(self, with_section: Sequence[bool]) -> None:
+        """Keep marks for a candidate: for each, whether it goes when its section goes."""
+        self.marks = Marks(with_section)
+        if any(with_section):
+            self.sections.gone = self._section_gone
+
+    def _section_gone(self, section: int) -> None:
+        shift = self.geometry.section_shift
+        self.marks.section_gone(section << shift, section + 1 << shift)
 
     def touch(self, start: int, end: int) -> None:
         """Note that states of pfns ``[start, end)`` may have changed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,7 @@ class Sections:
         self._bits: dict[int, int] = {}  # bit n: subsection n is populated
         self._all = (1 << geometry.subsections_per_section) - 1
         self._sorted: NDArray[np.uint64] | None = None
+        self.gone: Callable[[int], None] | None = None  # is told the number of a section that goes
 
     def __len__(self) -> int:
         return len(self._flags)
@@ -40,6 +41,7 @@ class Sections:
         twin = Sections(self.geometry, whole=self.whole)
         twin._flags = dict(self._flags)
         twin._bits = dict(self._bits)
+        twin.gone = self.gone
         return twin
 
     def numbers(self) -> NDArray[np.uint64]:
@@ -121,6 +123,8 @@ class Sections:
             else:
                 del self._flags[section], self._bits[section]
                 self._sorted = None
+                if self.gone is not None:
+                    self.gone(section)
 
     def mark(self, start: int, end: int, flag: SectionFlags, *, on: bool) -> None:
         """Set or clear a flag on the valid sections that a range touches (clearing: on every present one)."""

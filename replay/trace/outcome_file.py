@@ -23,13 +23,15 @@ class OutcomeWriter:
     """Writes an outcomes file; a context manager. The file appears when the block ends without an error.
 
     Schema metadata, JSON values: ``replay.outcomes`` (format version), ``replay.trace`` (digest of the trace),
-    ``replay.profile``, ``replay.checks`` (names that the ``check`` column numbers).
+    ``replay.profile``, ``replay.checks`` (names that the ``check`` column numbers), ``replay.poison_checks`` (by kind of
+    call, names that the ``poison_check`` column numbers).
 
     Args:
         path: the file; an existing one is replaced at the end.
         trace: digest of the trace.
         profile: name of the kernel.
         checks: names of the checks, by number.
+        poison_checks: names of the checks of poison calls by number, by kind of call.
         tool: name and version of the program.
 
     Raises:
@@ -37,7 +39,14 @@ class OutcomeWriter:
     """
 
     def __init__(
-        self, path: str | os.PathLike[str], *, trace: str, profile: str, checks: Sequence[str], tool: str
+        self,
+        path: str | os.PathLike[str],
+        *,
+        trace: str,
+        profile: str,
+        checks: Sequence[str],
+        poison_checks: Mapping[str, Sequence[str]],
+        tool: str,
     ) -> None:
         self.path = os.fspath(path)
         metadata = {
@@ -45,6 +54,7 @@ class OutcomeWriter:
             "replay.trace": trace,
             "replay.profile": profile,
             "replay.checks": list(checks),
+            "replay.poison_checks": {kind: list(names) for kind, names in poison_checks.items()},
             "replay.tool": tool,
         }
         fields = [pa.field(name, getattr(pa, dtype)(), nullable=False) for name, dtype in _COLUMNS.items()]

@@ -43,6 +43,7 @@ POISON_COLUMNS: dict[str, str] = {
     "poisoned": "uint8",  # HWPoison flag of the pfn afterwards
     "counted": "int64",  # change of the global counter of poisoned pages
     "signals": "uint32",  # tasks signalled
+    "poison_check": "uint8",  # deciding check, by its number within the function; 254 none
 }
 
 

@@ -149,7 +149,7 @@ def test_outcome_writer(benchmark, rows, note, tmp_path) -> None:
     path = tmp_path / "o.arrow"
 
     def written() -> int:
-        with OutcomeWriter(path, trace="sha256:0", profile=KERNEL, checks=(), tool="test") as writer:
+        with OutcomeWriter(path, trace="sha256:0", profile=KERNEL, checks=(), poison_checks={}, tool="test") as writer:
             writer.write(outcomes)
         return path.stat().st_size
 

@@ -20,12 +20,19 @@ RECORDED = Path(__file__).parents[2] / "traces" / "recorded"
 WALK = RECORDED / "6.1.192-s1-walk-boot.arrow"
 LEAVES = (
     ("run",),
+    ("compare",),
+    ("diff",),
+    ("explain",),
+    ("coverage",),
+    ("mutate",),
     ("info",),
     ("validate",),
     ("profiles",),
     ("features",),
     ("import", "recording"),
     ("import", "rasdaemon"),
+    ("import", "machine"),
+    ("convert",),
 )
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from replay.engine.gather import Scratch
 from replay.engine.lookups import LookupEngine
-from replay.engine.queries import metadata_counts, resource_query
+from replay.engine.queries import metadata_counts, metadata_pieces, resource_query
 from replay.engine.resolve import StateIndex
 from replay.engine.runs import Runs
 from replay.engine.tabulate import CHECK_MASK, tabulate
@@ -70,7 +70,7 @@ class EngineMachine:
         return self.lookup(EventKind.KPAGEFLAGS, pfn)
 
     def pgmap_pfn_valid(self, pgmap: int, pfn: int) -> tuple[int, str]:
-        ((check, pages),) = metadata_counts(self.machine, self.kernel, pgmap, _one(pfn))
+        ((check, pages),) = metadata_counts(metadata_pieces(self.machine, self.kernel, pgmap), _one(pfn))
         assert pages == 1
         step = FUNCTIONS[EventKind.PGMAP_PFN_VALID].checks[check]
         return step.answer.value, step.id

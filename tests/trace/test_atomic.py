@@ -103,7 +103,7 @@ def test_files_have_the_permissions_of_any_new_file(tmp_path):
 
 
 def outcomes(path, rows=3):
-    with OutcomeWriter(path, trace="sha256:0", profile="v6.1", checks=["a"], tool="tests") as writer:
+    with OutcomeWriter(path, trace="sha256:0", profile="v6.1", checks=["a"], poison_checks={}, tool="tests") as writer:
         writer.write({name: np.zeros(rows, outcome_dtype(name)) for name in (*OUTCOME_COLUMNS, *POISON_COLUMNS)})
 
 
@@ -136,7 +136,7 @@ def test_outcomes_on_a_failing_disk(tmp_path, monkeypatch, step):
 
 
 def test_outcomes_of_an_interrupted_replay_leave_nothing(tmp_path):
-    options = {"trace": "sha256:0", "profile": "v6.1", "checks": ["a"], "tool": "tests"}
+    options = {"trace": "sha256:0", "profile": "v6.1", "checks": ["a"], "poison_checks": {}, "tool": "tests"}
     with suppress(KeyboardInterrupt), OutcomeWriter(tmp_path / "a.arrow", **options):
         assert list(tmp_path.iterdir())
         raise KeyboardInterrupt

@@ -1,0 +1,60 @@
+"""``replay explain``: why a row was answered as it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import typer
+
+from replay.cli.common import console, emit_json, number, progress_on_stderr, warn
+
+
+def command(
+    trace: Path = typer.Argument(help="Trace file.", show_default=False),
+    row: str = typer.Argument(
+        help="Row number, from 0, as `replay run` and `replay compare` name it.", show_default=False
+    ),
+    profile: list[str] = typer.Option(
+        [], "--profile", "-p", help="Kernel, or a candidate's file; again for more. Default: the trace's own."
+    ),
+    pfn: str | None = typer.Option(None, help="One of the run's pfns; by default its first."),
+    every: bool = typer.Option(False, "--all", help="Show all checks of long lists, also those that did not hold."),
+    json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
+) -> None:
+    """Explain the decision on one row, check by check.
+
+    Shows what each check looked at, which one decided, which commit and version brought it in, what the recording said,
+    and the machine around the pfn at that moment; several kernels side by side.
+
+    [bold]Examples[/bold]
+
+      replay explain traces/recorded/6.1.192-s2a-pmem-collision.arrow 74
+
+      replay explain traces/recorded/6.1.192-s2a-pmem-collision.arrow 74 --profile v5.11 --profile v5.12
+
+      replay explain walk.arrow 1200 --pfn 0x11c1ff --all
+
+      replay explain walk.arrow 1200 -p v5.12 -p patch.py:mine --json
+    """
+    from replay.compare.explain import explain
+    from replay.report.explain import explanation_facts, print_explanations
+    from replay.session import named
+    from replay.trace.reader import TraceFile
+
+    at = number("row", row)
+    page = None if pfn is None else number("pfn", pfn)
+    with TraceFile.open(trace) as opened, progress_on_stderr(trace.name) as progress:
+        kernels = [named(name) for name in profile or [opened.machine.kernel]]
+        found = [explain(opened, at, kernel, pfn=page, progress=progress) for kernel in kernels]
+        recorded_on, lost = opened.machine.kernel, opened.provenance.lost_events
+    diagnostics: list[dict[str, object]] = []
+    if lost:
+        text = f"the recorder lost {lost} events; what depends on them may be wrong"
+        diagnostics.append({"level": "warning", "message": text, "where": str(trace)})
+    if json:
+        facts = [explanation_facts(e, recorded_on) for e in found]
+        emit_json("explain", "ok", {"trace": str(trace), "explanations": facts}, diagnostics)
+        return
+    print_explanations(console(), found, recorded_on, every=every)
+    for d in diagnostics:
+        warn(f"{d['where']}: {d['message']}")

@@ -1,0 +1,75 @@
+"""Differences that are expected: a file that lists them by cause, so that only new ones fail a build."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable
+from pathlib import Path
+
+from replay.compare.causes import Cause
+from replay.errors import InputError
+
+__all__ = ("Expected", "read_expected", "write_expected")
+
+_VERSION = 1
+_FIELDS = ("function", "baseline_check", "baseline_answer", "candidate_check", "candidate_answer")
+
+
+class Expected:
+    """Causes that are accepted.
+
+    Args:
+        causes: as (function, check and answer of the baseline, check and answer of the candidate).
+    """
+
+    def __init__(self, causes: Iterable[tuple[str, ...]] = ()) -> None:
+        self._causes = set(causes)
+
+    def __contains__(self, cause: Cause) -> bool:
+        return _key(cause) in self._causes
+
+    def unseen(self, causes: Iterable[Cause]) -> list[tuple[str, ...]]:
+        """Return the accepted causes that did not occur."""
+        return sorted(self._causes - {_key(cause) for cause in causes})
+
+
+def read_expected(path: str | os.PathLike[str]) -> Expected:
+    """Read a file of accepted causes.
+
+    Raises:
+        InputError: there is no such file, or it is not one of these.
+    """
+    needed = 'a file as written by --write-expect: {"version": 1, "differences": [{"function": ..., ...}]}'
+    try:
+        content = json.loads(Path(path).read_text(encoding="utf-8"))
+    except OSError as error:
+        raise InputError(path, f"no way to read it ({error.strerror})", needed) from error
+    except (ValueError, RecursionError) as error:
+        raise InputError(path, f"no JSON ({error})", needed) from error
+    if (
+        not isinstance(content, dict)
+        or content.get("version") != _VERSION
+        or not isinstance(content.get("differences"), list)
+    ):
+        raise InputError(path, "other content", needed)
+    causes = []
+    for number, entry in enumerate(content["differences"]):
+        if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in _FIELDS):
+            raise InputError(
+                f"{os.fspath(path)}: difference {number}", str(entry)[:80], f"the texts {', '.join(_FIELDS)}"
+            )
+        causes.append(tuple(entry[name] for name in _FIELDS))
+    return Expected(causes)
+
+
+def write_expected(path: str | os.PathLike[str], causes: Iterable[Cause]) -> None:
+    """Write causes as accepted ones; calls are noted for readers and not compared."""
+    entries = [{**dict(zip(_FIELDS, _key(cause), strict=True)), "calls": cause.calls} for cause in causes]
+    text = json.dumps({"version": _VERSION, "differences": entries}, indent=2)
+    Path(path).write_text(text + "\n", encoding="utf-8")
+
+
+def _key(cause: Cause) -> tuple[str, ...]:
+    a, b = cause.baseline, cause.candidate
+    return cause.function, a.check, a.answer, b.check, b.answer
