@@ -94,9 +94,8 @@ class Failures:
 
     def pages_of_ram(self) -> NDArray[np.uint64]:
         """Return the pages, ascending, that the kernel treated as its own, whichever of their types it was."""
-        own = np.array(
-            [bool(r.types) and not {ActionType.DAX, ActionType.PFN_MAP} & set(r.types) for r in self._readings]
-        )
+        devices = {ActionType.DAX, ActionType.PFN_MAP}
+        own = np.array([bool(r.types) and not devices & set(r.types) for r in self._readings], np.bool_)
         parts = [np.unique(pfn[own[reading]]) for _, pfn, reading in self._rows]
         return np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.uint64)
 

@@ -242,6 +242,14 @@ def test_rows_that_cannot_be_used(tmp_path: Path) -> None:
         run(path, tmp_path / "t.arrow", Rejects("r.db", strict=True), kernel="6.1")
 
 
+def test_no_row_that_can_be_used(tmp_path: Path) -> None:
+    """A trace without rows; also of a database without any."""
+    for name, rows in (("a.db", [("never", "0x1", "huge page", "Failed")]), ("b.db", [])):
+        report = run(failures(tmp_path / name, *rows), tmp_path / "t.arrow", kernel="6.1", decoded=tmp_path / "d.csv")
+        assert (report.rows, report.readings) == (0, ())
+        assert load(tmp_path / "t.arrow")[1] == []
+
+
 def test_many_unreadable_texts_take_no_room(tmp_path: Path) -> None:
     path = failures(tmp_path / "r.db", *((AT, "0x1", f"text {n}", "Failed") for n in range(1000)))
     report = run(path, tmp_path / "t.arrow", kernel="6.1")
