@@ -25,7 +25,9 @@ from replay.cli import (
     mutate,
     profiles,
     run,
+    shrink,
     validate,
+    what_if,
 )
 from replay.cli.common import add_command, emit_json
 from replay.errors import InputError, ReplayError
@@ -65,6 +67,8 @@ add_command(app, "diff", diff.command)
 add_command(app, "explain", explain.command)
 add_command(app, "coverage", coverage.command)
 add_command(app, "mutate", mutate.command)
+add_command(app, "shrink", shrink.command)
+add_command(app, "what-if", what_if.command)
 add_command(app, "info", info.command)
 add_command(app, "validate", validate.command)
 add_command(app, "profiles", profiles.command)

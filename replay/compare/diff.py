@@ -95,7 +95,7 @@ class Difference:
         scope: what was asked for.
         compared: functions within that.
         outside: the other functions.
-        elsewhere: the lookups that were asked for, in configurations that were not.
+        elsewhere: lookups in configurations that were not asked for.
         missing: functions of which nothing is known in one of the kernels, or that it has not.
     """
 
@@ -114,7 +114,7 @@ class Difference:
 
     @cached_property
     def silent(self) -> tuple[str, ...]:
-        """Features that one kernel has and the other has not, and that make no difference to any decision themselves."""
+        """Features that one kernel has and the other has not, and that no check depends on."""
         causes = {f for c in self._everything for change in c.changes for f in change.cause.features}
         return tuple(sorted((self.p.features ^ self.q.features) - causes - set(self.asked_besides)))
 
@@ -178,7 +178,7 @@ def diff(p: Profile, q: Profile, scope: Scope = DEFAULT_SCOPE) -> Difference:
         scope,
         compared=tuple(c for name, c in found.items() if name in wanted),
         outside=tuple(c for name, c in found.items() if name not in wanted),
-        elsewhere=tuple(c for c in elsewhere if c.function in wanted),
+        elsewhere=tuple(elsewhere),
         missing=tuple(s.name for s in SUBJECTS if s.name in wanted and s.name not in found),
     )
 

@@ -6,6 +6,7 @@ Conditions of lookups ask other lookups, so they are not watched but evaluated o
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from itertools import product
 from typing import Any
 
@@ -18,7 +19,7 @@ from replay.compare.diff_spaces import Features, Invariant, Space, Variable
 from replay.compare.diff_words import WALK_WORDS
 from replay.errors import UnknownNameError, UsageError
 from replay.kernel.config import KernelConfig, config_for
-from replay.kernel.decision import KernelFunction
+from replay.kernel.decision import Bools, KernelFunction
 from replay.kernel.rules import Mark
 from replay.kernel.walk import STATE_BITS, Bit, PgmapState, WalkState
 from replay.trace.header import MachineDescription
@@ -38,6 +39,20 @@ _INVARIANTS = (
     Invariant({"BEYOND": (False,), "HIGH": (True,)}, "pfns that lose bits as an address are beyond the section table"),
 )
 _TELLING = ("ONLINE", "SUBSECTION", "TAINT", "PAGEMAP", "arch", "LIMIT", "HIGH", "BEYOND", "VALID", "PRESENT", "EARLY")
+
+
+class _Walk(WalkState):
+    """States that remember what the lookups answer that other lookups ask."""
+
+    @cached_property
+    def pfn_valid(self) -> Bools:
+        """What pfn_valid answers for these states."""
+        return super().pfn_valid
+
+    @cached_property
+    def online_page(self) -> Bools:
+        """Whether pfn_to_online_page answers with a page for these states."""
+        return super().online_page
 
 
 class LookupSpace(Space):
@@ -62,6 +77,7 @@ class LookupSpace(Space):
         super().__init__(variables, None, _INVARIANTS, telling=(*marks, *_TELLING), said=said)
         self._codes = np.arange(1 << STATE_BITS + len(own), dtype=np.uint16)
         self._found: dict[bytes, Function] = {}
+        self._walks: dict[tuple[str, KernelConfig], WalkState] = {}
 
     def configuration(self, arch: str) -> Function:
         """Return the states of an architecture with the options that it usually has, or of all configurations for "".
@@ -86,7 +102,7 @@ class LookupSpace(Space):
         for arch in ARCHITECTURES:
             found = {}
             for options in product((False, True), repeat=len(_OPTIONS)):
-                states = WalkState(self._side_codes(side), _config(arch, options, side), side.features, side.rules)
+                states = self._walk(side, _config(arch, options, side))
                 deciding = function.tabulate(states, self._codes.size, side.features).check
                 found[options] = self._tabled(numbers[deciding])
             inner = [self.diagrams.node(2, (found[first, False], found[first, True])) for first in (False, True)]
@@ -133,6 +149,13 @@ class LookupSpace(Space):
         for arch in ARCHITECTURES:
             when(WalkState(self._codes[:1], _config(arch, (True, True), side), features, side.rules))
         return frozenset(features.read)
+
+    def _walk(self, side: Side, config: KernelConfig) -> WalkState:
+        """Return all states of one kernel in one configuration."""
+        key = (side.name, config)
+        if key not in self._walks:
+            self._walks[key] = _Walk(self._side_codes(side), config, side.features, side.rules)
+        return self._walks[key]
 
     def _side_codes(self, side: Side) -> NDArray[np.uint16]:
         """Return the codes as a side has them: its marks stand above the fields, in its own order."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +32,7 @@ from replay.trace.poison import PageKind
 from replay.trace.reader import TraceFile
 from replay.trace.schema import KINDS
 
-__all__ = ("counting_kernel", "occurrences")
+__all__ = ("Occurrences", "counting_kernel", "occurrences")
 
 _KEPT = ("subsection-hotplug", "section-early", "taint-zone-device")
 # Groups of a function told apart in one replay: each takes up to four of the checks that the engine has room for.
@@ -42,25 +42,33 @@ _LOOKUPS = {function.name: function for function in LOOKUP_FUNCTIONS}
 _POISON = {s.name for s in SUBJECTS if s.area == "errors"}
 
 
+@dataclass(frozen=True)
+class Occurrences:
+    """Counted calls.
+
+    Attributes:
+        kernel: name of the kernel whose machine had the states.
+        calls: for each group, by its place in ``groups``: trace to number of calls (pfns of lookups). Groups of functions
+            other than lookups and poison calls are left out.
+    """
+
+    kernel: str
+    calls: Mapping[int, Mapping[str, int]]
+
+
 def counting_kernel(kernels: tuple[Profile, Profile]) -> Profile:
     """Return the kernel whose machine keeps more of the states; the second one if both keep the same."""
     kept = [len(k.features.intersection(_KEPT)) + len(k.rules.marks) for k in kernels]
     return kernels[int(kept[1] >= kept[0])]
 
 
-def occurrences(
-    found: Difference, kernels: tuple[Profile, Profile], traces: Sequence[str]
-) -> dict[int, dict[str, int]]:
+def occurrences(found: Difference, kernels: tuple[Profile, Profile], traces: Sequence[str]) -> Occurrences:
     """Count the calls that meet states in which two kernels differ.
 
     Args:
         found: their difference.
         kernels: the two.
         traces: paths.
-
-    Returns:
-        For each group, by its place in ``groups``: trace to number of calls (pfns of lookups). Groups of functions other
-        than lookups and poison calls are left out.
 
     Raises:
         UsageError: a trace is of a machine that was not compared.
@@ -72,7 +80,7 @@ def occurrences(
         with TraceFile.open(path) as trace:
             for at, count in _count(found, kernel, numbered, trace).items():
                 counts.setdefault(at, {})[path] = count
-    return counts
+    return Occurrences(kernel.name, counts)
 
 
 def _count(found: Difference, kernel: Profile, numbered: Mapping[int, Group], trace: TraceFile) -> dict[int, int]:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from replay.compare.diagrams import EVERY, Diagrams, Function, terminal
 from replay.compare.diff_sides import Side
 from replay.compare.diff_words import POISON_CLASSES
-from replay.errors import InvariantError
+from replay.errors import InvariantError, UsageError
 from replay.kernel.calls import always
 from replay.kernel.decision import Answer, Check, KernelFunction
 
@@ -201,14 +201,17 @@ class Space:
             (variables that were read, ascending; values with one axis for each; features that were asked for).
 
         Raises:
-            InvariantError: it reads too much for a table.
+            UsageError: it reads too much for a table.
         """
         assert self._build is not None
         watched, support = Features.watched(features), list[int]()
         while True:
             sizes = [self.diagrams.sizes[n] for n in support]
             if math.prod(sizes) > _MOST:
-                raise InvariantError(f"a condition reads {len(support)} variables at once, too many for a table")
+                names = ", ".join(self.variables[n].name for n in support)
+                raise UsageError(
+                    f"a condition reads too much at once to be compared ({names}); make several checks of it"
+                )
             count = math.prod(sizes)
             grid = np.indices(sizes, np.int32).reshape(len(sizes), count)
             columns = dict(self._first)

@@ -9,7 +9,7 @@ from functools import cache
 from typing import Any, cast
 
 from replay.compare.diff_spaces import Columns, Invariant, Space, Variable
-from replay.compare.diff_words import CODE_WORDS, POISON_WORDS, code
+from replay.compare.diff_words import CODE_WORDS, POISON_WORDS, code, fact_words
 from replay.kernel.kill import MappingFacts
 from replay.kernel.poison_state import DEFAULTS, PoisonState
 from replay.trace.poison import PageKind
@@ -47,8 +47,7 @@ def facts_space(kind: type[Any]) -> Space:
     for f in fields(kind):
         for name in [f.name] if f.type != "MappingFacts" else [f"{f.name}.{g.name}" for g in fields(MappingFacts)]:
             values: tuple[int | bool, ...] = (False, True)
-            said = name.split(".")[-1].replace("_", " ")
-            words: tuple[str, ...] = (f"not {said}", said)
+            words: tuple[str, ...] = fact_words(name)
             if name.endswith("shift"):
                 values, words = (0, 12, 21), ("nothing mapped", "mapped by 4 KiB", "mapped by 2 MiB")
             variables.append(Variable(name, values, words))

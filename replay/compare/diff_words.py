@@ -20,6 +20,7 @@ __all__ = (
     "WALK_WORDS",
     "aspect_words",
     "code",
+    "fact_words",
     "label",
     "parts",
     "say",
@@ -151,6 +152,61 @@ POISON_CLASSES: dict[str, Callable[[int], int]] = {
     **dict.fromkeys(("pins", "rawcnt", "refs"), lambda count: min(count, 2)),
     "pgmap": lambda kind: PgmapType.GENERIC if kind == PgmapType.DEVDAX else kind,
 }
+
+# Facts of calls: not so, so. Others are said by their names.
+_FACTS: dict[str, tuple[str, str]] = {
+    "AR": ("poison not consumed", "poison consumed"),
+    "es": ("no early kill by sysctl", "early kill by sysctl"),
+    "mp": ("not mapped", "mapped"),
+    "anon": ("of a file", "anonymous"),
+    "ksm": ("not KSM", "KSM"),
+    "drop": ("not clean all over", "clean all over"),
+    "forced": ("clean", "dirty or must kill"),
+    "ufail": ("unmapping works", "unmapping fails"),
+    "unmapped_dax": ("not a dax page without entries", "dax page without entries"),
+    "task.own": ("another address space", "the caller's address space"),
+    "task.main_p": ("main thread without policy", "main thread with policy"),
+    "task.main_e": ("main thread not early", "main thread early"),
+    "task.any_e": ("no thread early", "some thread early"),
+    "task.has_def": ("all threads with policy", "some thread without policy"),
+    "task.mapped_here": ("no entry in its page tables", "entry in its page tables"),
+    "task.covers": ("no VMA over it", "VMA over it"),
+    "task.addr_ok": ("address unknown", "address known"),
+    "several": ("one range", "several ranges"),
+    "altmap": ("no altmap", "altmap"),
+    "live_end": ("no live pagemap at an end", "live pagemap at an end"),
+    "ram": ("no System RAM", "System RAM"),
+    "mixed": ("nothing besides", "something besides"),
+    "indexed": ("index empty", "index taken"),
+    "beyond": ("within the physical limit", "beyond the physical limit"),
+    "misfit": ("altmap fits", "altmap does not fit"),
+    "unaligned": ("aligned", "unaligned"),
+    "populated": ("nothing populated", "a subsection populated"),
+    "env": ("the world agrees", "the world refuses"),
+    "bad_name": ("name fine", "name not that of System RAM"),
+    "conflict": ("no resource conflict", "resource conflict"),
+    "self_hosted": ("memmap fits or lives elsewhere", "memmap cannot live there"),
+    "block": ("no block device", "block device exists"),
+    "state": ("block in the other state", "no block, or in that state"),
+    "sections": ("sections fine", "section in a wrong state"),
+    "poisoned": ("not poisoned", "poisoned"),
+    "unaligned_section": ("whole sections", "not whole sections"),
+    "unaligned_pageblock": ("pageblock start and section end", "no pageblock start or no section end"),
+    "odd_pageblock": ("whole pageblocks", "not whole pageblocks"),
+    "no_ram": ("some System RAM", "no System RAM"),
+    "holes": ("System RAM all over", "not System RAM all over"),
+    "zones": ("one zone", "several zones"),
+    "past_zone": ("within the zone", "past the zone"),
+    "inside": ("outside the pagemap", "inside the pagemap"),
+    "data": ("not behind the metadata", "behind the metadata"),
+}
+
+
+def fact_words(name: str) -> tuple[str, str]:
+    """Return how it is said that a fact is not so, and that it is."""
+    said = name.rsplit(".", maxsplit=1)[-1].replace("_", " ")
+    return _FACTS.get(name, (f"not {said}", said))
+
 
 _ASPECTS = {
     "ret": "return code",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.markup import escape
@@ -16,18 +16,20 @@ from replay.compare.diff_groups import Group, Step, conditions, groups
 from replay.compare.diff_sides import AREAS, Side
 from replay.kernel.features import FEATURES
 
-__all__ = ("Counts", "difference_facts", "print_difference")
+if TYPE_CHECKING:
+    from replay.compare.diff_occurrences import Occurrences
+
+__all__ = ("difference_facts", "print_difference")
 
 _CONDITIONS = 4  # shown per group without --verbose
 _CHECKS = 4
 _STEPS = 3  # old and new answers of a group that are shown one by one without --verbose
 _ANSWERS = 4
 
-Counts = Mapping[int, Mapping[str, int]]
-"""For each group, by its place in ``groups``: trace to the number of calls in its states."""
 
-
-def print_difference(out: Console, found: Difference, counts: Counts | None = None, *, verbose: bool = False) -> None:
+def print_difference(
+    out: Console, found: Difference, counts: Occurrences | None = None, *, verbose: bool = False
+) -> None:
     """Print all differences, and what else is to be known; with ``counts`` how often they occur in traces."""
     p, q = found.p.name, found.q.name
     numbered = list(enumerate(groups(found.compared)))
@@ -39,13 +41,15 @@ def print_difference(out: Console, found: Difference, counts: Counts | None = No
     else:
         what = f"{len(causes)} behaviour change" + ("" if len(causes) == 1 else "s")
         out.print(f"[bold]{escape(p)} -> {escape(q)}[/bold]: {what} ({_scope(found)})", soft_wrap=True)
+    if counts is not None:
+        out.print(f"calls in traces: those that meet the state as {escape(counts.kernel)} keeps it", soft_wrap=True)
     for number, (cause, rows) in enumerate(causes, 1):
         out.print()
         _print_cause(out, number, cause, found)
         for at, group in rows:
             _print_group(out, group, verbose=verbose)
             if counts is not None:
-                _print_counts(out, counts.get(at))
+                _print_counts(out, counts.calls.get(at))
     out.print()
     _print_rest(out, found)
     if verbose:
@@ -118,7 +122,7 @@ def _short(steps: Sequence[Step]) -> Iterator[str]:
         ("before", {step.old: step.before for step in steps}),
         ("now", {step.new: step.after for step in steps}),
     ):
-        shown = [f"{answer} {_checks(checks, verbose=len(answers) == 1)}" for answer, checks in answers.items()]
+        shown = [f"{_answer(a, checks)} {_checks(checks, verbose=len(answers) == 1)}" for a, checks in answers.items()]
         more = f"; … {len(shown) - _ANSWERS} more (--verbose)" if len(shown) > _ANSWERS else ""
         yield f"{lead + ':':7} {'; '.join(shown[:_ANSWERS])}{more}"
     aspects = dict.fromkeys(what for step in steps for what, _, _ in step.also)
@@ -132,9 +136,13 @@ def _step(step: Step, *, verbose: bool, also: bool) -> str:
     if not step.old:
         checks = before if step.before == step.after else f"{before} -> {after}"
         return f"decided by {checks}{tail}"
-    if step.old == step.new:
-        return f"{step.old} {before} -> the same {after}{tail}"
-    return f"{step.old} {before} -> {step.new} {after}{tail}"
+    old, new = _answer(step.old, step.before), _answer(step.new, step.after)
+    return f"{old} {before} -> {'the same' if step.old == step.new else new} {after}{tail}"
+
+
+def _answer(words: str, checks: Sequence[str]) -> str:
+    """Return an answer without the name of the check that follows it anyway."""
+    return words.removesuffix(f" ({checks[0]})") if len(checks) == 1 else words
 
 
 def _checks(names: Sequence[str], *, verbose: bool) -> str:
@@ -171,7 +179,10 @@ def _print_rest(out: Console, found: Difference) -> None:
                   "metadata is what each kernel itself answers.", soft_wrap=True)  # fmt: skip
     for names, text in (
         (found.asked_besides, "Of one kernel only, and asked for by conditions above:"),
-        (found.silent, "Of one kernel only, and no matter to any decision (but perhaps to what follows from one):"),
+        (
+            found.silent,
+            "Of one kernel only, no check depends on it (but facts or what follows from a decision may):",
+        ),
     ):
         if names:
             out.print(text)
@@ -220,7 +231,7 @@ def _assumed(found: Difference) -> Iterator[str]:
             yield f"{' and '.join(words)}: {invariant.reason}"
 
 
-def difference_facts(found: Difference, counts: Counts | None = None) -> dict[str, Any]:
+def difference_facts(found: Difference, counts: Occurrences | None = None) -> dict[str, Any]:
     """Return everything as plain values."""
     numbered = list(enumerate(groups(found.compared)))
     return {
@@ -236,7 +247,9 @@ def difference_facts(found: Difference, counts: Counts | None = None) -> dict[st
             {
                 "features": [_feature_facts(name, found) for name in sorted(cause.features)],
                 "checks": sorted(cause.checks),
-                "functions": [_group_facts(group, None if counts is None else counts.get(at)) for at, group in rows],
+                "functions": [
+                    _group_facts(group, None if counts is None else counts.calls.get(at)) for at, group in rows
+                ],
             }
             for cause, rows in groupby(numbered, key=lambda row: row[1].cause)
         ],
@@ -250,6 +263,7 @@ def difference_facts(found: Difference, counts: Counts | None = None) -> dict[st
             }
             for c in found.compared
         ],
+        "occurrences_as_kept_by": None if counts is None else counts.kernel,
         "not_compared": list(found.missing),
         "outside": [{"functions": list(f), "causes": causes} for f, causes in _by_causes(found.outside).items()],
         "other_configurations": [

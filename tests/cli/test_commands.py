@@ -25,6 +25,8 @@ LEAVES = (
     ("explain",),
     ("coverage",),
     ("mutate",),
+    ("shrink",),
+    ("what-if",),
     ("info",),
     ("validate",),
     ("profiles",),
