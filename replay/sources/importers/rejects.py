@@ -47,7 +47,7 @@ class Rejects:
         self.by_reason: Counter[str] = Counter()
         self._first: dict[str, tuple[int | str, str]] = {}
         self._held: list[tuple[int | None, str | None, str, str]] = []
-        self._spool = Spool(_SCHEMA)
+        self._spool = Spool()
 
     def add(self, where: int | str, reason: str, text: str | bytes) -> None:
         r"""Take one entry.

@@ -16,23 +16,19 @@ __all__ = ("Spool",)
 
 
 class Spool:
-    """Record batches of one schema in a temporary file without a name: gone when this is, however that comes about.
-
-    Args:
-        schema: of the batches.
+    """Record batches in a temporary file without a name: gone when this is, however that comes about.
 
     Attributes:
         rows: rows of all batches.
     """
 
-    def __init__(self, schema: pa.Schema) -> None:
+    def __init__(self) -> None:
         self.rows = 0
-        self._schema = schema
         self._file: IO[bytes] | None = None
-        self._sizes: list[int] = []
+        self._batches: list[tuple[int, pa.Schema]] = []  # size in bytes, schema
 
     def append(self, batch: pa.RecordBatch) -> None:
-        """Add a batch.
+        """Add a batch, of any schema.
 
         Raises:
             UsageError: the folder for temporary files cannot take it.
@@ -44,7 +40,7 @@ class Spool:
                 self._file = tempfile.TemporaryFile(prefix="replay-")  # noqa: SIM115 - lives as long as this
                 weakref.finalize(self, self._file.close)
             self._file.seek(0, os.SEEK_END)
-            self._sizes.append(self._file.write(batch.serialize()))
+            self._batches.append((self._file.write(batch.serialize()), batch.schema))
             self._file.flush()
         except OSError as error:
             folder = tempfile.gettempdir()
@@ -56,7 +52,7 @@ class Spool:
         if self._file is None:
             return
         offset = 0
-        for size in self._sizes:
+        for size, schema in self._batches:
             self._file.seek(offset)
-            yield pa.ipc.read_record_batch(pa.py_buffer(self._file.read(size)), self._schema)
+            yield pa.ipc.read_record_batch(pa.py_buffer(self._file.read(size)), schema)
             offset += size
