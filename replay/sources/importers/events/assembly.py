@@ -127,7 +127,9 @@ class Assembly:
             compression: None, "lz4" or "zstd".
         """
         machine = self.machine.known()
-        origin = f"of {os.fspath(self.machine.trace)}" if self.machine.trace is not None else "put together from the events"
+        origin = (
+            f"of {os.fspath(self.machine.trace)}" if self.machine.trace is not None else "put together from the events"
+        )
         if machine is None:
             machine = self.machine.put_together(kernel, release, self.seen, self.name)
             self.notes.append(

@@ -155,10 +155,8 @@ class PoisonCalls:
         self._put(call, "recorded_ret", ret)
         if ret == 0 and CALLS[name].kind != EventKind.MEMORY_FAILURE:  # of a dax page, it could be 0 as well
             self.pages.append(call.pfn)
-        if CALLS[name].kind == EventKind.MEMORY_FAILURE and "recorded_type" not in call.values:
-            # What there was may have no number in this trace: then there is a result all the same.
-            if "recorded_result" not in call.values:
-                self._put(call, "recorded_type", NO_ACTION)
+        if CALLS[name].kind == EventKind.MEMORY_FAILURE and "recorded_result" not in call.values:
+            self._put(call, "recorded_type", NO_ACTION)
 
     def _action(self, line: int, task: int, payload: bytes) -> tuple[EventKind, dict[str, int]] | None:
         self.actions = True
@@ -167,13 +165,15 @@ class PoisonCalls:
             self.rejects.add(line, f"{ACTION_EVENT} in another form", payload)
             return None
         pfn, text, result = action
-        kind, number = self.types.read(text)
-        if kind is None:
+        decoded = self.types.read(text)
+        if not decoded.types:
             self.rejects.add(line, "a page type that is not known", payload)
             return None
-        if kind not in NO_MEMORY:
+        if NO_MEMORY.isdisjoint(decoded.types):
             self.pages.append(pfn)
-        given = {"recorded_result": result} | ({} if number is None else {"recorded_type": number})
+        given = {"recorded_result": result}
+        if decoded.stored is not None:
+            given["recorded_type"] = decoded.stored
         for call in reversed(self._open.get(task, [])):
             if CALLS[call.name].kind == EventKind.MEMORY_FAILURE and call.pfn == pfn:
                 if "recorded_result" in call.values:
@@ -186,8 +186,8 @@ class PoisonCalls:
     def _parsed(self, payload: bytes) -> tuple[int, str, int] | None:
         """Return pfn, page type as printed, result."""
         if found := _ACTION.fullmatch(payload):
-            text = found[2].decode("utf-8", "replace")
-            pfn, result = int(found[1], 16), RESULTS.get(found[3].decode("ascii", "replace"))
+            text, pfn = found[2].decode("utf-8", "replace"), int(found[1], 16)
+            result = RESULTS.get(found[3].decode("ascii", "replace"), -1)
         else:
             given = fields(payload)
             if not given.keys() >= {"pfn", "type", "result"}:

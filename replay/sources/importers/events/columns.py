@@ -100,8 +100,12 @@ class LineReader:
         ends = ends - (buffer[ends - 1] == _RETURN) * (ends > starts)
         n = len(starts)
         zero = np.zeros(n, np.int64)
-        line = np.concatenate((np.array([number for number, _ in over], np.int64), block.line + np.arange(n - len(over))))
-        events = Events(self.rejects.source, data, line, zero, zero.copy(), zero.copy(), zero - 1, zero.copy(), ends, [])
+        line = np.concatenate(
+            (np.array([number for number, _ in over], np.int64), block.line + np.arange(n - len(over)))
+        )
+        events = Events(
+            self.rejects.source, data, line, zero, zero.copy(), zero.copy(), zero - 1, zero.copy(), ends, []
+        )
         left = np.arange(n)
         for layout in self._layouts:
             left = self._by_layout(events, layout, left, starts, buffer, words)
@@ -248,9 +252,7 @@ def _layout(found: re.Match[bytes]) -> _Layout | None:
     comm, pid, cpu, seconds = span("comm")[1], span("pid"), span("cpu"), span("secs")
     pid_end = line.find(b"(", pid[1], cpu[0]) if b"(" in line[pid[1] : cpu[0]] else cpu[0] - 1
     literal = [(comm, line[comm]), (cpu[0] - 1, ord("[")), (cpu[1], ord("]")), (cpu[1] + 1, _SPACE)]
-    for column in range(pid[1], cpu[0]):
-        if line[column] in b"()":
-            literal.append((column, line[column]))
+    literal += [(column, line[column]) for column in range(pid[1], cpu[0]) if line[column] in b"()"]
     flags = span("flags") if found.groupdict().get("flags") else None
     before_time = flags[1] if flags else cpu[1] + 1
     if flags:

@@ -60,7 +60,9 @@ DIALECTS: dict[str, Dialect] = {
         "perf",
         re.compile(_PERF, re.DOTALL),
         re.compile(rb"(?!)"),
-        re.compile(rb".{0,160}PERF_RECORD_LOST(?:_SAMPLES)? lost (\d{1,18}).*|.{0,160}\bLOST (\d{1,18}) events.*", re.DOTALL),
+        re.compile(
+            rb".{0,160}PERF_RECORD_LOST(?:_SAMPLES)? lost (\d{1,18}).*|.{0,160}\bLOST (\d{1,18}) events.*", re.DOTALL
+        ),
         re.compile(rb"#.*|'trace' not valid for .*", re.DOTALL),
         re.compile(rb"\t\s*[0-9a-f]+ .*|\s*|.{0,160}PERF_RECORD_\w+.*", re.DOTALL),
     ),

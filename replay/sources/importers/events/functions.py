@@ -7,7 +7,18 @@ from dataclasses import dataclass
 
 from replay.trace.schema import EventKind
 
-__all__ = ("ACTION_EVENT", "CALLS", "CHANGES", "FUNCTIONS", "INLINED", "LOOKUPS", "PFN_LIMIT", "RETURN", "Function", "fields")
+__all__ = (
+    "ACTION_EVENT",
+    "CALLS",
+    "CHANGES",
+    "FUNCTIONS",
+    "INLINED",
+    "LOOKUPS",
+    "PFN_LIMIT",
+    "RETURN",
+    "Function",
+    "fields",
+)
 
 RETURN = "__return"
 ACTION_EVENT = "memory_failure_event"

@@ -169,7 +169,9 @@ class LookupReader:
 
     def _pagemap_ids(self, pointers: Unsigned) -> Ints:
         distinct, inverse = np.unique(pointers, return_inverse=True)
-        ids = [0 if pointer == 0 else self._ids.setdefault(pointer, len(self._ids) + 1) for pointer in distinct.tolist()]
+        ids = [
+            0 if pointer == 0 else self._ids.setdefault(pointer, len(self._ids) + 1) for pointer in distinct.tolist()
+        ]
         return np.array(ids, np.int64)[inverse] if len(ids) else np.zeros(0, np.int64)
 
     def _reject(self, events: Events, index: Ints, reason: str) -> None:

@@ -9,11 +9,13 @@ from __future__ import annotations
 import re
 from collections import Counter
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from replay.errors import UnknownNameError, UsageError
+from replay.kernel.poison_lines import types_2009
 from replay.kernel.poison_types import LAYOUTS, ActionType, Layout, layout_of
 
-__all__ = ("NO_MEMORY", "PageTypes", "layout_named")
+__all__ = ("NO_MEMORY", "Decoded", "PageTypes", "layout_named")
 
 # Types of what is no memory that the kernel booted with or was given.
 NO_MEMORY = frozenset((ActionType.DAX, ActionType.PFN_MAP, ActionType.OUTSIDE_CONTROL))
@@ -37,6 +39,20 @@ def layout_named(name: str) -> Layout:
     raise UnknownNameError("layout", name, [layout.name for layout in LAYOUTS])
 
 
+class Decoded(NamedTuple):
+    """What an input's word for a page type means.
+
+    Attributes:
+        types: the type; several where the word does not tell them apart, none where it means nothing.
+        stored: its number in the trace, None where there is none.
+        sure: how sure that is.
+    """
+
+    types: tuple[ActionType, ...]
+    stored: int | None
+    sure: str
+
+
 @dataclass
 class PageTypes:
     """Decodes the page types of one input, and remembers how.
@@ -52,54 +68,61 @@ class PageTypes:
     kernel: str
     layout: Layout | None = None
     counts: Counter[str] = field(default_factory=Counter)
+    _decoded: dict[str, Decoded] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         try:
             self._own: Layout | None = layout_of(self.kernel)
         except UsageError:
             self._own = None
-        self._read: dict[str, tuple[ActionType | None, int | None]] = {}
 
-    def read(self, text: str) -> tuple[ActionType | None, int | None]:
-        """Return the type that a text or number stands for, and its number in the trace; None where there is none."""
-        if text not in self._read and len(self._read) < 1000:
-            self._read[text] = self._decode(text)
-        found = self._read.get(text) or self._decode(text)
-        if found[0] is not None:
+    def read(self, text: str) -> Decoded:
+        """Return what a text or number stands for, and count it."""
+        found = self._decoded.get(text) or self._decode(text)
+        if found.types:
+            self._decoded[text] = found
             self.counts[text] += 1
         return found
 
-    def _decode(self, text: str) -> tuple[ActionType | None, int | None]:
-        kind = _TEXTS.get(text)
-        if kind is None and _NUMBER.fullmatch(text):
-            layout = self.layout or self._own
+    def _decode(self, text: str) -> Decoded:
+        layout = self.layout or self._own
+        types: tuple[ActionType, ...] = ()
+        if text in _TEXTS:
+            types, sure = (_TEXTS[text],), "exact: the kernel's own text"
+        elif _NUMBER.fullmatch(text):
             number = int(text, 0) if text.startswith("0x") else int(text)
-            kind = layout.types[number] if layout and number < len(layout.types) else None
-        stored = self._own.types.index(kind) if self._own and kind in self._own.types else None
-        return kind, stored
+            types = layout.types[number : number + 1] if layout else ()
+            sure = f"as sure as that the number is of layout {layout.name if layout else '?'}"
+        else:
+            types, sure = types_2009(text.removeprefix("dirty ")), "exact: the text of v2.6.32"
+        if len(types) > 1:
+            return Decoded(types, None, "ambiguous: the text stands for each of them")
+        known = bool(types) and self._own is not None and types[0] in self._own.types
+        return Decoded(types, self._own.types.index(types[0]) if known and self._own else None, sure)
 
     def table(self) -> dict[str, str]:
         """Return how every type was understood: what the input says, what it means, how sure that is, how often."""
         result = {}
         for text, count in sorted(self.counts.items()):
-            kind, stored = self._decode(text)
-            assert kind is not None
-            layout = self.layout or self._own
-            sure = "exact: the kernel's own text" if text in _TEXTS else (
-                f"as sure as the layout is: {layout.name if layout else '?'}"
-            )  # fmt: skip
+            types, stored, sure = self._decoded[text]
             number = "no number in this trace" if stored is None else f"number {stored}"
-            result[f"page type {text!r}"] = f"{kind.name}, {number}; {sure}; {count} events"
+            result[f"page type {text!r}"] = f"{' or '.join(t.name for t in types)}, {number}; {sure}; {count} events"
         return result
 
     def notes(self) -> list[str]:
         """Return what a reader of the trace must know."""
-        notes = []
-        if self._own is None and self.counts:
-            notes.append(f"the action type numbers of kernel {self.kernel} are not known: the trace has no recorded_type")
-        elif missing := [text for text in sorted(self.counts) if self._decode(text)[1] is None]:
-            notes.append(
-                f"kernel {self.kernel} has no action type {', '.join(map(repr, missing))}, so the input is of another "
-                "kernel: give the right --kernel"
-            )
-        return notes
+        if not self.counts:
+            return []
+        if self._own is None:
+            return [f"the action type numbers of kernel {self.kernel} are not known: the trace has no recorded_type"]
+        strange = [
+            text
+            for text in sorted(self.counts)
+            if len(d := self._decoded[text].types) == 1 and d[0] not in self._own.types
+        ]
+        if not strange:
+            return []
+        return [
+            f"kernel {self.kernel} has no action type {', '.join(map(repr, strange))}: the input is of another kernel, "
+            "give its --kernel"
+        ]

@@ -206,7 +206,9 @@ class _Work:
             raise InputError(assembly.name, f"no event{rejected and f' ({rejected})'}",
                              f"{lines.dialect.name} text with events", "give what the tool itself prints")  # fmt: skip
         if strict and (lost or lines.gaps):
-            raise InputError(assembly.name, f"{lost} lost events and {lines.gaps} more gaps", "none, because of --strict")
+            raise InputError(
+                assembly.name, f"{lost} lost events and {lines.gaps} more gaps", "none, because of --strict"
+            )
         assembly.unused.update(lines.other)
         self._note()
         drop = set() if self._lookups.pagemaps else {"recorded_slow"}
@@ -223,7 +225,9 @@ class _Work:
             return 0
         held, written = int(found[1]), int(found[2])
         if self._events < held:
-            self._assembly.notes.append(f"the header counts {held:,} events, the text holds {self._events:,}: it was cut")
+            self._assembly.notes.append(
+                f"the header counts {held:,} events, the text holds {self._events:,}: it was cut"
+            )
         return max(written - min(held, self._events), 0)
 
     def _note(self) -> None:
@@ -231,7 +235,9 @@ class _Work:
         if lines.gaps:
             notes.append(f"events were lost in {lines.gaps:,} places, and the input does not say how many")
         if lines.backward:
-            notes.append(f"{lines.backward:,} events have a time before that of an earlier line; they got the later one")
+            notes.append(
+                f"{lines.backward:,} events have a time before that of an earlier line; they got the later one"
+            )
         if self._changed:
             notes.append(
                 f"{self._changed:,} events of functions that add, remove, online, offline or remap memory were not "
