@@ -29,6 +29,7 @@ _MANY = 256  # lines of one layout that are worth a look at all lines
 _LAYOUTS = 8
 _NAMES = 64  # event names that are searched for in all lines of a layout
 _REACH = 160  # bytes of a line up to its payload, at most
+_MOST_SECONDS = 1 << 33  # as nanoseconds they fit into 63 bits
 _SPACE, _NEWLINE, _RETURN = 32, 10, 13
 _NAME = re.compile(rb"[ ]{1,80}(?:\d{1,20}[ ]{1,8})?([\w.]{1,80}(?::[\w.]{1,120})?):(?=[ \n]|$)")
 _DIGIT = np.full(256, 255, np.uint8)
@@ -140,16 +141,17 @@ class LineReader:
         at, good = starts[left], events.end[left] - starts[left] > layout.name
         for column, byte in layout.literal:
             good &= buffer[at + column] == byte
-        pid = _number(buffer, at, layout.pid, good)
-        time = _number(buffer, at, layout.seconds, good)
+        pid = _number(buffer, at, layout.pid, good, 7)
+        time = _number(buffer, at, layout.seconds, good, 15)
         if layout.fraction:
             first, last = layout.fraction
+            good &= time < _MOST_SECONDS
             for column in range(first, last):
                 digit = _DIGIT[buffer[at + column]]
                 good &= digit < 10
                 time = time * 10 + digit
             time *= 10 ** (9 - (last - first))
-        cpu = _number(buffer, at, layout.cpu, good) if layout.cpu else np.zeros(len(at), np.int64)
+        cpu = _number(buffer, at, layout.cpu, good, 5) if layout.cpu else np.zeros(len(at), np.int64)
         level = _LEVEL[buffer[at + layout.context]] if layout.context is not None else np.zeros(len(at), np.int64)
         rows = np.flatnonzero(good)
         named = self._name_events(events, left[rows], at[rows] + layout.name, words)
@@ -194,7 +196,7 @@ class LineReader:
         for i in left.tolist():
             at, end = int(starts[i]), int(events.end[i])
             found = self.dialect.line.fullmatch(events.data, at, end)
-            if found is None:
+            if found is None or (found["frac"] and int(found["secs"]) >= _MOST_SECONDS):
                 self._no_event(i, int(events.line[i]), events.data[at:end])
                 continue
             groups = found.groupdict()
@@ -228,7 +230,7 @@ class LineReader:
     def _finished(self, events: Events, over: int) -> Events:
         """Drop the lines that are no events, and keep time from going backward."""
         keep = events.kind >= 0
-        self.cuts = np.cumsum(keep)[np.array(self._missing, np.int64)]
+        self.cuts = np.cumsum(keep, dtype=np.int64)[np.array(self._missing, np.int64)]
         if not keep.all():
             for column in ("line", "time", "pid", "task", "kind", "payload", "end"):
                 setattr(events, column, getattr(events, column)[keep])
@@ -270,26 +272,27 @@ def _layout(found: re.Match[bytes]) -> _Layout | None:
     )  # fmt: skip
 
 
-def _number(buffer: Bytes, at: Ints, columns: tuple[int, int], good: _Bools) -> Ints:
-    """Read a decimal number with blanks on either side; clears ``good`` where there is none."""
+def _number(buffer: Bytes, at: Ints, columns: tuple[int, int], good: _Bools, most: int) -> Ints:
+    """Read a decimal number with blanks on either side; clears ``good`` where there is none of up to ``most`` digits."""
     value = np.zeros(len(at), np.int64)
-    begun = np.zeros(len(at), bool)
+    count = np.zeros(len(at), np.int64)
     ended = np.zeros(len(at), bool)
     for column in range(*columns):
         byte = buffer[at + column]
         digit = _DIGIT[byte]
         is_digit = digit < 10
         good &= (is_digit & ~ended) | (byte == _SPACE)
-        ended |= begun & ~is_digit
-        begun |= is_digit
+        ended |= (count > 0) & ~is_digit
+        count += is_digit
         value = np.where(is_digit, value * 10 + digit, value)
-    good &= begun
+    good &= (count > 0) & (count <= most)
     return value
 
 
 def _task(pid: Ints, cpu: Ints, level: Ints) -> Ints:
     """Return what nests calls: the pid, or a negative number for idle tasks and interrupts, one per cpu and level."""
-    return np.where((level == 0) & (pid != 0), pid, -1 - (cpu * 8 + level))
+    task: Ints = np.where((level == 0) & (pid != 0), pid, -1 - (cpu * 8 + level))
+    return task
 
 
 def _equal(words: _Words, at: Ints, which: Ints, text: bytes) -> Ints:
@@ -301,4 +304,5 @@ def _equal(words: _Words, at: Ints, which: Ints, text: bytes) -> Ints:
         mask = np.uint64((1 << (8 * len(part))) - 1)
         which = which[(words[at[which] + k] & mask) == value]
     last = words[at[which] + len(body)] & np.uint64(0xFF)
-    return which[(last == _SPACE) | (last == _NEWLINE) | (last == _RETURN)]
+    found: Ints = which[(last == _SPACE) | (last == _NEWLINE) | (last == _RETURN)]
+    return found

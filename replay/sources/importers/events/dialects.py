@@ -37,12 +37,12 @@ _TGID = rb"(?:\([ ]{0,8}[-\d]{1,10}\)[ ]{1,8})?"
 _TIME = rb"(?P<secs>\d{1,15})(?:\.(?P<frac>\d{3,9}))?:"
 # In the payload column trace-cmd pads names to 20 characters; perf puts its own in front of the name.
 _FTRACE = (
-    rb"[ ]{0,40}(?P<comm>\S.{0,63}?)-(?P<pid>\d{1,10})[ ]{1,16}"
+    rb"[ ]{0,40}(?P<comm>\S.{0,63}?)-(?P<pid>\d{1,7})[ ]{1,16}"
     rb"(?:" + _TGID + rb"\[(?P<cpu>\d{1,5})\][ ]{1,8}" + _TGID + rb"(?:(?P<flags>[^\s\d]\S{3,5})[ ]{1,16})?"
     rb"|(?P<cpu2>\d{1,5})(?P<flags2>[^\s\d]\S{3,5})[ ]{1,16})" + _TIME + rb"[ ](?P<name>[\w.]{1,120}):(?P<payload>.*)"
 )
 _PERF = (
-    rb"[ ]{0,40}(?P<comm>\S.{0,63}?)[ ]{1,16}(?:\d{1,10}/)?(?P<pid>\d{1,10})[ ]{1,8}(?:\[(?P<cpu>\d{1,5})\][ ]{1,8})?"
+    rb"[ ]{0,40}(?P<comm>\S.{0,63}?)[ ]{1,16}(?:\d{1,10}/)?(?P<pid>\d{1,7})[ ]{1,8}(?:\[(?P<cpu>\d{1,5})\][ ]{1,8})?"
     + _TIME
     + rb"[ ]{1,80}(?:\d{1,20}[ ]{1,8})?(?P<name>[\w.]{1,80}:[\w.]{1,120}):(?P<payload>.*)"
 )

@@ -91,8 +91,8 @@ def json_entries(pieces: Iterator[Block], rejects: Rejects) -> Iterator[Entry | 
         rejects: takes lines that are no JSON objects.
     """
     for block in pieces:
-        for number, text in enumerate(block.data.split(b"\n")[:-1], block.line):
-            text = text.strip(b"\x1e\r ")
+        for number, whole in enumerate(block.data.split(b"\n")[:-1], block.line):
+            text = whole.strip(b"\x1e\r ")
             if not text:
                 continue
             try:

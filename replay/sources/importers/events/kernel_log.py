@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 
@@ -266,7 +267,7 @@ def _watched(pieces: Iterator[Block], progress: Callable[[int], None] | None) ->
 
 def _text_entries(pieces: Iterator[Block], log: _Log) -> Iterator[Entry]:
     """Yield the lines that may be about memory errors, and count the others."""
-    dmesg_json, time = False, None
+    dmesg_json, time = False, cast("int | None", None)
     for block in pieces:
         data, line, counted, taken = block.data, block.line, 0, -1
         dmesg_json = dmesg_json or (block.line == 1 and data.lstrip().startswith(b'{\n   "dmesg"'))
@@ -291,7 +292,7 @@ _JSON_TIME = re.compile(rb'\s*"time":\s*(\d{1,12})\.(\d{6}),?')
 _JSON_MESSAGE = re.compile(rb'\s*"msg":\s*(".*")')
 
 
-def _dmesg_json(block: Block, time: int | None) -> Iterator[Entry]:  # type: ignore[misc]
+def _dmesg_json(block: Block, time: int | None) -> Generator[Entry, None, int | None]:
     """Yield the messages of ``dmesg -J``, which prints one member per line; returns the last time."""
     for number, text in enumerate(block.data.split(b"\n")[:-1], block.line):
         if found := _JSON_TIME.match(text):

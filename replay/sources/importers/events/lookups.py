@@ -172,7 +172,7 @@ class LookupReader:
         ids = [
             0 if pointer == 0 else self._ids.setdefault(pointer, len(self._ids) + 1) for pointer in distinct.tolist()
         ]
-        return np.array(ids, np.int64)[inverse] if len(ids) else np.zeros(0, np.int64)
+        return np.array(ids, np.int64)[inverse] if ids else np.zeros(0, np.int64)
 
     def _reject(self, events: Events, index: Ints, reason: str) -> None:
         for i in index.tolist():

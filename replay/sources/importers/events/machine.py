@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -24,6 +25,7 @@ _MAX_PIECES = 1 << 22
 MAX_SECTIONS = 1 << 15  # more are not put together from events: 4 TiB of x86 memory, if all were touched
 # The first kernel with the later of the section sizes that the architecture has had (walk semantics, section 7).
 _LATER_SECTIONS: dict[str, tuple[int, int]] = {"aarch64": (5, 12), "s390x": (7, 2)}
+_RELEASE = re.compile(r"\d+\.\d+(?:\.\d+)?")
 _USUAL_PAGE_SHIFT = {"ppc64": 16, "loongarch64": 14}
 
 
@@ -60,14 +62,16 @@ class MachineSource:
         """Return the kernel's version.
 
         Args:
-            found: what the input says itself; "" if nothing.
+            found: the release that the input names itself; "" if none. Its patch level may be the distribution's.
             where: the input, for the error.
 
         Raises:
             UsageError: nobody says which it is.
         """
-        if self.kernel is not None or found:
-            return _version(self.kernel or found)
+        if self.kernel is not None:
+            return _version(self.kernel)
+        if version := _RELEASE.match(found):
+            return version[0]
         raise UsageError(
             f"{where}: does not say which kernel it is of, and the numbers of page types mean nothing without; give "
             "--kernel VERSION (such as 6.1.192), or --machine with a trace of that machine"

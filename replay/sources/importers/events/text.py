@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -48,7 +48,7 @@ class EventOptions:
         compression: of the trace: None, "lz4" or "zstd".
     """
 
-    machine: MachineSource = MachineSource()
+    machine: MachineSource = field(default_factory=MachineSource)
     layout: str | None = None
     strict: bool = False
     compression: str | None = None

@@ -86,9 +86,7 @@ def _checked(process: subprocess.Popen[bytes], path: Path, rejects: Rejects, err
 def _release(program: str, path: Path) -> str:
     """Return uname -r of the machine that a file was recorded on, or "" where it does not say."""
     command = [program, "report", "--uname", "-i", str(path)]
-    with subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, stdin=subprocess.DEVNULL  # noqa: S603
-    ) as process:  # fmt: skip
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL) as process:  # noqa: S603
         assert process.stdout is not None
         text = process.stdout.read(_UNAME_BYTES)
         process.kill()
