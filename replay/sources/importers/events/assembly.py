@@ -16,10 +16,10 @@ from replay.sources.importers.rejects import Rejects
 from replay.sources.importers.spool import Spool
 from replay.trace.header import MachineDescription, Provenance
 from replay.trace.poison import NO_ACTION
-from replay.trace.schema import COLUMNS, KINDS, LOOKUPS, POISON_CALLS, REQUIRED_COLUMNS, EventKind
+from replay.trace.schema import COLUMNS, KINDS, LOOKUPS, POISON_CALLS, REQUIRED_COLUMNS
 from replay.trace.writer import TraceWriter
 
-from .machine import PIECE, MachineSource, Seen, kernel_note
+from .machine import MachineSource, Seen, kernel_note
 from .page_types import PageTypes
 
 __all__ = ("Assembly", "ImportReport")
@@ -80,21 +80,10 @@ class Assembly:
         for number in np.unique(kind).tolist():
             rows = kind == number
             self._counts[KINDS[number]] += int(pages[rows].sum()) if number in LOOKUPS else int(rows.sum())
-        self._note_pages(columns)
         used = {name: column for name, column in columns.items() if column[1].any()}
         self._names |= used.keys()
         arrays = [pa.array(values, mask=None if given.all() else ~given) for values, given in used.values()]
         self._spool.append(pa.RecordBatch.from_arrays(arrays, names=list(used)))
-
-    def _note_pages(self, columns: Mapping[str, Column]) -> None:
-        if "recorded_ret" not in columns:
-            return
-        kind, pfn, (ret, given) = columns["kind"][0], columns["pfn"][0].astype(np.int64), columns["recorded_ret"]
-        yes = given & (ret == 1) & np.isin(kind, (EventKind.PFN_TO_ONLINE_PAGE, EventKind.PFN_VALID))
-        if yes.any():
-            length, stride = columns["nr_pages"][0].astype(np.int64)[yes], columns["stride"][0][yes]
-            for first, count, step in zip(pfn[yes].tolist(), length.tolist(), stride.tolist(), strict=True):
-                self.seen.add(np.unique(np.arange(count) * step + first >> PIECE) << PIECE)
 
     def finish(
         self,

@@ -217,8 +217,15 @@ def calls_around(changes: Changes, events: Events, tasks: Tasks, at: Ints) -> In
     """
     if not changes or not len(at):
         return np.full(len(at), -1, np.int64)
-    ranks = {task: int(tasks.rank[np.argmax(events.task == task)]) for _, task, _ in changes if task in events.task}
-    rows = [(ranks[task] * (tasks.count + 2) + where + 1, number) for where, task, number in changes if task in ranks]
+    before = {task for where, task, _ in changes if where < 0}
+    ranks = {
+        task: int(tasks.rank[first[0]]) for task in before if len(first := np.flatnonzero(events.task == task)[:1])
+    }
+    rows = [
+        ((ranks[task] if where < 0 else int(tasks.rank[where])) * (tasks.count + 2) + where + 1, number)
+        for where, task, number in changes
+        if where >= 0 or task in ranks
+    ]
     if not rows:
         return np.full(len(at), -1, np.int64)
     keys, numbers = (np.array(column, np.int64) for column in zip(*sorted(rows), strict=True))

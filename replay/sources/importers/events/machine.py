@@ -122,7 +122,8 @@ class Seen:
 
     def add(self, pfn: npt.NDArray[np.int64]) -> None:
         """Take the pfns of pages."""
-        new = np.unique(pfn >> PIECE)
+        pieces = pfn >> PIECE
+        new = np.unique(pieces[np.flatnonzero(np.diff(pieces, prepend=-1))])  # neighbours mostly are of one piece
         if len(new) and len(self._pieces) <= _MAX_PIECES:  # more are too many for a machine, see `sections`
             self._pieces = np.union1d(self._pieces, new)
 

@@ -17,6 +17,7 @@ from replay.sources.importers.recording.rows import Row
 from replay.sources.importers.recording.table import build_table
 from replay.sources.importers.rejects import Rejects
 from replay.sources.importers.streaming import Block, blocks, source_name
+from replay.trace.schema import EventKind
 
 from .assembly import Assembly, ImportReport
 from .calls import PoisonCalls
@@ -191,6 +192,8 @@ class _Work:
 
     def _add(self, events: Events, rows: list[Row], lookups: Lookups) -> None:
         if rows or len(lookups):
+            is_page = (lookups.ret == 1) & np.isin(lookups.kind, (EventKind.PFN_TO_ONLINE_PAGE, EventKind.PFN_VALID))
+            self._assembly.seen.add(lookups.pfn[is_page])
             self._assembly.add(build_table(events, rows, lookups))
 
     def finish(
