@@ -13,6 +13,7 @@ from typing import cast
 import numpy as np
 
 from replay.errors import InputError, UsageError
+from replay.kernel.poison_types import ActionType
 from replay.sources.importers.recording.table import Column
 from replay.sources.importers.rejects import Rejects
 from replay.sources.importers.streaming import Block, blocks_of, open_input, source_name
@@ -39,6 +40,7 @@ _WORDS = re.compile(
 _OURS = re.compile(r"Memory [fF]ailure: |[sS]oft[ _]offline|Unpoison: |MCE 0x")
 _HELD, _FLUSH = 1 << 10, 1 << 14
 _EBUSY = -16
+_CALL_TAKES = 10 * 10**9  # ns from a call's first line to its last, at most
 _DEBIAN = re.compile(r"#\d.*? Debian (\d+\.\d+\.\d+)-")
 
 
@@ -48,7 +50,7 @@ class _Row:
     kind: EventKind
     values: dict[str, int]
     announced: bool = False  # nothing but its beginning was told yet
-    passed: bool = False  # an "already hardware poisoned", which some kernels say in front of the action
+    already: bool = False  # its line says that the page was poisoned already, and nothing else
 
 
 @dataclass
@@ -68,6 +70,10 @@ class _Log:
     _last: dict[tuple[EventKind, int], _Row] = field(default_factory=dict)
     _boot_id: str = ""
     _time: int = 0
+
+    @property
+    def _already_poisoned(self) -> int | None:
+        return self.types.number(ActionType.ALREADY_POISONED)
 
     def take(self, entry: Entry) -> None:
         """Read one message of the kernel."""
@@ -116,12 +122,15 @@ class _Log:
             return
         key = form.kind, pfn
         last = self._last.get(key)
-        if form.role is Role.END and last is not None and (last.announced or (last.passed and not form.no_action)):
-            last.values.pop("recorded_type", None)
-            last.values |= values
-            last.announced, last.passed = False, form.no_action
-            return
-        row = _Row(self._at(entry), form.kind, {"pfn": pfn, **values}, form.role is Role.BEGIN, form.no_action)
+        already = form.no_action and form.ret is None  # some kernels say so and report the action as well
+        time = self._at(entry)
+        if form.role is Role.END and last is not None and time - last.time <= _CALL_TAKES:
+            again = last.already and values.get("recorded_type") == self._already_poisoned
+            if last.announced or again:
+                last.values |= values
+                last.announced, last.already = False, already
+                return
+        row = _Row(time, form.kind, {"pfn": pfn, **values}, form.role is Role.BEGIN, already)
         self._rows.append(row)
         self._last[key] = row
         if len(self._rows) >= _FLUSH:

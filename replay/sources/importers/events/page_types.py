@@ -84,6 +84,10 @@ class PageTypes:
             self.counts[text] += 1
         return found
 
+    def number(self, kind: ActionType) -> int | None:
+        """Return the number of a type in the trace, None where its kernel has none."""
+        return self._own.types.index(kind) if self._own is not None and kind in self._own.types else None
+
     def _decode(self, text: str) -> Decoded:
         layout = self.layout or self._own
         types: tuple[ActionType, ...] = ()
@@ -97,8 +101,7 @@ class PageTypes:
             types, sure = types_2009(text.removeprefix("dirty ")), "exact: the text of v2.6.32"
         if len(types) > 1:
             return Decoded(types, None, "ambiguous: the text stands for each of them")
-        known = bool(types) and self._own is not None and types[0] in self._own.types
-        return Decoded(types, self._own.types.index(types[0]) if known and self._own else None, sure)
+        return Decoded(types, self.number(types[0]) if types else None, sure)
 
     def table(self) -> dict[str, str]:
         """Return how every type was understood: what the input says, what it means, how sure that is, how often."""
