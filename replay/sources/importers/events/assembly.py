@@ -15,8 +15,8 @@ from replay.sources.importers.recording.table import Column
 from replay.sources.importers.rejects import Rejects
 from replay.sources.importers.spool import Spool
 from replay.trace.header import MachineDescription, Provenance
-from replay.trace.poison import NO_ACTION
-from replay.trace.schema import COLUMNS, KINDS, LOOKUPS, POISON_CALLS, REQUIRED_COLUMNS
+from replay.trace.poison import NO_ACTION, MfFlag
+from replay.trace.schema import COLUMNS, KINDS, LOOKUPS, POISON_CALLS, REQUIRED_COLUMNS, EventKind
 from replay.trace.writer import TraceWriter
 
 from .machine import MachineSource, Seen, kernel_note
@@ -72,6 +72,8 @@ class Assembly:
     _spool: Spool = field(default_factory=Spool)
     _names: set[str] = field(default_factory=set)
     _counts: Counter[str] = field(default_factory=Counter)
+    _unpoisoned: int = -1  # row of the last unpoisoning that went well
+    _plain: int | None = None  # row of the first memory_failure without flags
 
     def add(self, columns: Mapping[str, Column]) -> None:
         """Take rows: columns with masks of what is given; ``time`` and ``kind`` are among them."""
@@ -80,10 +82,34 @@ class Assembly:
         for number in np.unique(kind).tolist():
             rows = kind == number
             self._counts[KINDS[number]] += int(pages[rows].sum()) if number in LOOKUPS else int(rows.sum())
+        self._note_injection(columns)
         used = {name: column for name, column in columns.items() if column[1].any()}
         self._names |= used.keys()
         arrays = [pa.array(values, mask=None if given.all() else ~given) for values, given in used.values()]
         self._spool.append(pa.RecordBatch.from_arrays(arrays, names=list(used)))
+
+    def _note_injection(self, columns: Mapping[str, Column]) -> None:
+        """Remember the last unpoisoning that went well, and the first error without flags."""
+        kind, before = columns["kind"][0], self._spool.rows
+        ret, given = columns.get("recorded_ret", (kind, np.zeros(len(kind), bool)))
+        well = np.flatnonzero((kind == EventKind.UNPOISON_MEMORY) & given & (ret == 0))
+        if len(well):
+            self._unpoisoned = before + int(well[-1])
+        _, given = columns.get("flags", (kind, np.zeros(len(kind), bool)))
+        plain = np.flatnonzero((kind == EventKind.MEMORY_FAILURE) & ~given)
+        if len(plain) and self._plain is None:
+            self._plain = before + int(plain[0])
+
+    def _injected(self) -> int:
+        """Return how many first rows hold only errors that were injected, as far as their flags are not given.
+
+        Kernels that remember whether an error was real refuse to unpoison after one: so those before were injected.
+        Kernels that do not remember do not look at the flag either.
+        """
+        if self._plain is None or self._plain > self._unpoisoned:
+            return 0
+        self.notes.append("pages were unpoisoned, so the errors before that are taken to be injected (MF_SW_SIMULATED)")
+        return self._unpoisoned
 
     def finish(
         self,
@@ -125,6 +151,7 @@ class Assembly:
                 "the machine is put together from the events (memory: the sections in which they saw pages): answers "
                 "about any other pfn mean nothing; --machine gives the machine of another trace"
             )
+        injected = self._injected()
         self._note(machine, types, rejects, lost)
         provenance = Provenance(
             source=self.source, name=os.path.basename(self.name), tool=f"pfn-replay {__version__}", clock=clock,
@@ -132,14 +159,17 @@ class Assembly:
             parameters={"machine": origin, **(types.table() if types else {})},
         )  # fmt: skip
         patches = patches or {}
-        used = self._names.union(*patches.values()) - drop
+        used = self._names.union(*patches.values(), {"flags"} if injected else ()) - drop
         names = [name for name in COLUMNS if name in used or name in REQUIRED_COLUMNS]
         with TraceWriter(
             output, machine=machine, provenance=provenance, columns=names, compression=compression
         ) as writer:
             for batch in self._spool:
+                before = writer.rows
                 columns = {name: _column(batch.column(name)) for name in batch.schema.names if name in names}
                 _patch(columns, patches)
+                if before < injected:
+                    _mark_injected(columns, injected - before)
                 if no_actions:
                     _drop_no_action(columns)
                 writer.write(columns)
@@ -182,3 +212,12 @@ def _drop_no_action(columns: dict[str, Column]) -> None:
         values, given = columns["recorded_type"]
         nothing = values == NO_ACTION
         columns["recorded_type"] = np.where(nothing, 0, values).astype(values.dtype), given & ~nothing
+
+
+def _mark_injected(columns: dict[str, Column], count: int) -> None:
+    """Set the flag of simulated errors in the memory_failure rows among the first ones that have no flags."""
+    kind = columns["kind"][0]
+    none = np.zeros(len(kind), COLUMNS["flags"].numpy), np.zeros(len(kind), bool)
+    flags, given = columns.setdefault("flags", none)
+    rows = (kind == EventKind.MEMORY_FAILURE) & ~given & (np.arange(len(kind)) < count)
+    flags[rows], given[rows] = MfFlag.SW_SIMULATED, True

@@ -69,6 +69,7 @@ class _Log:
     _rows: list[_Row] = field(default_factory=list)
     _last: dict[tuple[EventKind, int], _Row] = field(default_factory=dict)
     _boot_id: str = ""
+    _headless: bool = False
     _time: int = 0
 
     @property
@@ -79,7 +80,7 @@ class _Log:
         """Read one message of the kernel."""
         message = entry.message.rstrip()
         known = form_of(message)
-        self._follow_boots(entry, known is not None and known[0].role is Role.KERNEL)
+        self._follow_boots(entry, known[0] if known else None)
         if self.boot not in (None, max(self.boots, 1)):
             self.assembly.unused["line of another boot"] += 1
             return
@@ -99,14 +100,17 @@ class _Log:
         else:
             self._call(entry, form, found, message)
 
-    def _follow_boots(self, entry: Entry, first_line: bool) -> None:
+    def _follow_boots(self, entry: Entry, form: Form | None) -> None:
         if entry.boot:
             new = entry.boot != self._boot_id
             self._boot_id = entry.boot
         else:
-            new = first_line
-        # Lines before the first that names the kernel are of a boot whose beginning is not in the log.
-        self.boots += new if entry.boot or self.boots or not self._rows else 2
+            new = form is not None and form.role is Role.KERNEL
+        if new:
+            # Lines before the first that names the kernel are of a boot whose beginning is not in the log.
+            self.boots = 2 if self._headless and not self.boots else self.boots + 1
+        elif not self.boots and form is not None:
+            self._headless = True
         if self.boots > 1 and self.boot is None:
             raise InputError(
                 f"{self.assembly.name}:{entry.line}", "the beginning of another boot", "a log of one boot",

@@ -75,7 +75,7 @@ def read_line(line: int, text: str) -> Entry:
         text = text[found.end() :]
     else:
         time, clock, text = _stamp(text)
-    if clock == CALENDAR and (found := _HOST.match(text)):
+    if time is not None and (found := _HOST.match(text)):
         text = text[found.end() :]
         inner, inner_clock, text = _stamp(text)
         if inner_clock == BOOT:

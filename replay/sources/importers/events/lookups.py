@@ -41,6 +41,7 @@ class LookupReader:
     unused: Counter[str]
     pagemaps: bool = False
     _ids: dict[int, int] = field(default_factory=dict)  # of pagemaps, by pointer
+    _starts: Counter[int] = field(default_factory=Counter)
     _memmap: int | None = None  # virtual address of the struct page of pfn 0; -1: not at all times the same
 
     def read(self, events: Events, changes: Changes, cuts: Ints, *, last: bool) -> tuple[Lookups, Ints]:
@@ -121,11 +122,11 @@ class LookupReader:
             return
         start = page[asked] - pfn[asked] * np.uint64(_STRUCT_PAGE)
         if self._memmap is None:
-            starts, counts = np.unique(start, return_counts=True)
-            if len(asked) < _ENOUGH:
+            self._starts.update(start[:_ENOUGH].tolist())
+            if self._starts.total() < _ENOUGH:
                 return
-            usual = int(np.argmax(counts))
-            self._memmap = int(starts[usual]) if counts[usual] * 2 > len(asked) else -1
+            ((usual, count),) = self._starts.most_common(1)
+            self._memmap = usual if count * 2 > self._starts.total() else -1
         if self._memmap == -1:
             return
         other = asked[start != np.uint64(self._memmap)]
