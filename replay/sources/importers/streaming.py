@@ -10,13 +10,16 @@ import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import IO, NamedTuple, cast
+from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 from replay.errors import InputError
 
 from .rejects import Rejects
 
-__all__ = ("BLOCK_BYTES", "MAX_LINE", "Block", "blocks", "blocks_of", "open_input", "source_name")
+if TYPE_CHECKING:
+    from typing_extensions import Buffer
+
+__all__ = ("BLOCK_BYTES", "MAX_LINE", "Block", "blocks", "blocks_of", "look_ahead", "open_input", "source_name")
 
 BLOCK_BYTES = 8 << 20
 MAX_LINE = 1 << 16  # bytes; no tool that is imported from writes a line this long
@@ -107,3 +110,30 @@ def blocks_of(file: IO[bytes], rejects: Rejects, size: int = BLOCK_BYTES) -> Ite
             rest, skipping = b"", True
     if rest:
         rejects.add(line, "the last line has no end", rest)
+
+
+def look_ahead(file: IO[bytes], size: int) -> tuple[bytes, IO[bytes]]:
+    """Return the first bytes of a stream, and a stream that begins with them."""
+    begin = b""
+    while len(begin) < size and (piece := file.read(size - len(begin))):
+        begin += piece
+    return begin, cast("IO[bytes]", io.BufferedReader(cast("io.RawIOBase", _Joined(begin, file)), 1 << 16))
+
+
+class _Joined(io.RawIOBase):
+    """Bytes, and the stream that they were read from behind them."""
+
+    def __init__(self, begin: bytes, rest: IO[bytes]) -> None:
+        self._begin, self._rest = begin, rest
+
+    def readable(self) -> bool:
+        """It is, which is all that a reader needs to know."""
+        return True
+
+    def readinto(self, buffer: Buffer, /) -> int:
+        """Fill a buffer as far as one piece goes."""
+        view = memoryview(buffer)
+        piece = self._begin[: len(view)] if self._begin else self._rest.read(len(view))
+        self._begin = self._begin[len(piece) :]
+        view[: len(piece)] = piece
+        return len(piece)

@@ -11,7 +11,7 @@ import pytest
 from replay.errors import InputError
 from replay.sources.importers import streaming
 from replay.sources.importers.rejects import Rejects
-from replay.sources.importers.streaming import blocks, blocks_of, open_input, source_name
+from replay.sources.importers.streaming import blocks, blocks_of, look_ahead, open_input, source_name
 
 TEXT = b"".join(b"line %d\n" % i for i in range(1000))
 
@@ -65,6 +65,15 @@ def test_standard_input(monkeypatch) -> None:
     monkeypatch.setattr("sys.stdin", Stdin)
     assert b"".join(block.data for block in blocks("-", Rejects("x"))) == TEXT
     assert source_name("-") == "standard input"
+
+
+@pytest.mark.parametrize("size", [0, 3, 500, 1 << 20])
+def test_looking_ahead_takes_nothing_away(size: int) -> None:
+    begin, file = look_ahead(io.BytesIO(TEXT), size)
+    assert begin == TEXT[:size]
+    assert file.readline() == b"line 0\n"
+    assert file.read(5) == b"line "
+    assert b"line 0\nline " + file.read() == TEXT
 
 
 def test_files_that_are_not_there(tmp_path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from replay import __version__
+from replay.kernel.poison_types import kernel_version
 from replay.sources.importers.recording.table import Column
 from replay.sources.importers.rejects import Rejects
 from replay.sources.importers.spool import Spool
@@ -152,6 +154,9 @@ class Assembly:
                 "about any other pfn mean nothing; --machine gives the machine of another trace"
             )
         injected = self._injected()
+        said = re.match(r"\d+\.\d+", release)
+        if said and kernel_version(said[0])[:2] != kernel_version(machine.kernel)[:2]:
+            self.notes.append(f"the input is of kernel {release}, the machine of kernel {machine.kernel}")
         self._note(machine, types, rejects, lost)
         provenance = Provenance(
             source=self.source, name=os.path.basename(self.name), tool=f"pfn-replay {__version__}", clock=clock,

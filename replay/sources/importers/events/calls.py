@@ -25,6 +25,7 @@ Changes = list[tuple[int, int, int]]  # event index (-1: before the block), task
 RESULTS = {result.name.capitalize(): int(result) for result in ActionResult}
 _ACTION = re.compile(rb"\s*pfn (0x[0-9a-f]{1,16}): recovery action for (.{1,80}): (\w{1,20})\s*")
 _MAX_RET, _MAX_DEPTH = 1 << 31, 64
+_MAX_OPEN = 1 << 12  # tasks that are in a call at a time
 
 
 @dataclass(eq=False)
@@ -122,6 +123,8 @@ class PoisonCalls:
         if pfn is None or not 0 <= pfn < PFN_LIMIT:
             self.rejects.add(line, f"{name} without a pfn", payload)
             return None
+        if len(self._open) >= _MAX_OPEN and task not in self._open:
+            self.unused["call whose return is missing"] += len(self._open.pop(next(iter(self._open))))
         stack = self._open.setdefault(task, [])
         while stack and (len(stack) >= _MAX_DEPTH or any(call.name == name for call in stack)):
             self.unused["call whose return is missing"] += 1

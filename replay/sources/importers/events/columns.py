@@ -83,6 +83,7 @@ class LineReader:
     _layouts: list[_Layout] = field(default_factory=list)
     _names: list[bytes] = field(default_factory=list)
     _time: int = 0
+    _kinds: dict[bytes, int] = field(default_factory=dict)  # names of the block: index into its events' names
     _missing: list[int] = field(default_factory=list)  # lines of the last block that say that events are missing
 
     def read(self, block: Block, over: Sequence[tuple[int, bytes]] = ()) -> Events:
@@ -107,6 +108,8 @@ class LineReader:
         events = Events(
             self.rejects.source, data, line, zero, zero.copy(), zero.copy(), zero - 1, zero.copy(), ends, []
         )
+        self._missing.clear()
+        self._kinds.clear()
         left = np.arange(n)
         for layout in self._layouts:
             left = self._by_layout(events, layout, left, starts, buffer, words)
@@ -120,7 +123,6 @@ class LineReader:
             left = self._by_layout(events, new, left, starts, buffer, words)
             if before - len(left) > _MANY and len(self._layouts) < _LAYOUTS:
                 self._layouts.append(new)
-        self._missing.clear()
         self._by_expression(events, left, starts)
         return self._finished(events, len(over))
 
@@ -187,10 +189,11 @@ class LineReader:
         return named
 
     def _kind(self, events: Events, name: bytes) -> int:
-        text = canonical(name.split(b" ")[-1].decode("ascii", "replace"), self.functions)
-        if text not in events.names:
+        if name not in self._kinds:
+            text = canonical(name.split(b" ")[-1].decode("ascii", "replace"), self.functions)
+            self._kinds[name] = len(events.names)
             events.names.append(text)
-        return events.names.index(text)
+        return self._kinds[name]
 
     def _by_expression(self, events: Events, left: Ints, starts: Ints) -> None:
         for i in left.tolist():

@@ -16,7 +16,7 @@ from replay.errors import InputError, UsageError
 from replay.kernel.poison_types import ActionType
 from replay.sources.importers.recording.table import Column
 from replay.sources.importers.rejects import Rejects
-from replay.sources.importers.streaming import Block, blocks_of, open_input, source_name
+from replay.sources.importers.streaming import Block, blocks_of, look_ahead, open_input, source_name
 from replay.trace.poison import NO_ACTION
 from replay.trace.schema import COLUMNS, EventKind
 
@@ -38,6 +38,7 @@ _WORDS = re.compile(
 )
 # What a message begins with that should be in the table of forms.
 _OURS = re.compile(r"Memory [fF]ailure: |[sS]oft[ _]offline|Unpoison: |MCE 0x")
+_BEGIN = 1 << 16  # bytes that tell format and kernel
 _HELD, _FLUSH = 1 << 10, 1 << 14
 _EBUSY = -16
 _CALL_TAKES = 10 * 10**9  # ns from a call's first line to its last, at most
@@ -68,6 +69,7 @@ class _Log:
     clocks: set[str] = field(default_factory=set)
     _rows: list[_Row] = field(default_factory=list)
     _last: dict[tuple[EventKind, int], _Row] = field(default_factory=dict)
+    _pages: list[int] = field(default_factory=list)
     _boot_id: str = ""
     _headless: bool = False
     _time: int = 0
@@ -157,7 +159,7 @@ class _Log:
         if decoded is None or result is None or not decoded.types:
             return None
         if NO_MEMORY.isdisjoint(decoded.types):
-            self.assembly.seen.add(np.array([int(found["pfn"], 16)], np.int64))
+            self._pages.append(int(found["pfn"], 16))
         values["recorded_result"] = result
         if decoded.stored is not None:
             values["recorded_type"] = decoded.stored
@@ -175,6 +177,8 @@ class _Log:
         ready, self._rows = self._rows[: len(self._rows) - held], self._rows[len(self._rows) - held :]
         if held:
             self._last = {(row.kind, row.values["pfn"]): row for row in self._rows}
+        self.assembly.seen.add(np.array(self._pages, np.int64))
+        self._pages.clear()
         if ready:
             self.assembly.add(_columns(ready))
 
@@ -207,8 +211,8 @@ def import_log(
     name = source_name(path)
     if form not in FORMATS:
         raise UsageError(f"unknown format {form!r}; there are {', '.join(FORMATS)}")
-    with open_input(path) as file:
-        begin = file.peek(1 << 16) if hasattr(file, "peek") else b""
+    with open_input(path) as opened:
+        begin, file = look_ahead(opened, _BEGIN)
         form = _form_of(begin) if form == "auto" else form
         machine = options.machine.known()
         found = _kernel_of(begin.decode("utf-8", "replace"))

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from replay.errors import InputError
 from replay.sources.importers.recording.calls import Pairs, Tasks, pair
 from replay.sources.importers.recording.ftrace import Events, Ints
 from replay.sources.importers.recording.lookups import NOT_GIVEN, Lookups
@@ -21,6 +22,8 @@ from .numbers import Unsigned, read_field
 __all__ = ("LookupReader",)
 
 _STRUCT_PAGE = 64  # bytes, on nearly all 64-bit kernels
+_MAX_OVER = 1 << 14  # events that wait for their lookup's return; more are those of a damaged trace
+_MAX_PAGEMAPS = 1 << 18
 _ENOUGH = 16  # answers that show where the memory map begins
 _ONLINE, _PGMAP = "pfn_to_online_page", "get_dev_pagemap"
 
@@ -59,7 +62,9 @@ class LookupReader:
         self.pagemaps |= _PGMAP in names
         tasks = Tasks(events)
         pairs = {name: _torn(pair(events, tasks, name), cuts, len(events)) for name in names}
-        over = self._left_over(events, names, pairs, cuts) if not last else np.zeros(len(events), bool)
+        over = self._left_over(events, names, pairs, cuts)
+        if last or np.count_nonzero(over) > _MAX_OVER:
+            over[:] = False
         parts = [self._lookups(events, tasks, name, pairs, changes, over) for name in names]
         parts.append(self._inlined(events, tasks, changes))
         return Lookups.concat(parts), np.flatnonzero(over)
@@ -170,6 +175,8 @@ class LookupReader:
 
     def _pagemap_ids(self, pointers: Unsigned) -> Ints:
         distinct, inverse = np.unique(pointers, return_inverse=True)
+        if len(self._ids) > _MAX_PAGEMAPS:
+            raise InputError(self.rejects.source, f"more than {_MAX_PAGEMAPS} pagemaps", "a trace of a real machine")
         ids = [
             0 if pointer == 0 else self._ids.setdefault(pointer, len(self._ids) + 1) for pointer in distinct.tolist()
         ]

@@ -32,7 +32,6 @@ __all__ = ("EventOptions", "import_text", "import_text_blocks")
 
 Progress = Callable[[int], None]
 _USED = frozenset((ACTION_EVENT, INLINED, *CALLS, *LOOKUPS, *(n + RETURN for n in (*CALLS, *LOOKUPS))))
-_MAX_OVER = 1 << 14  # lines that wait for their lookup's return
 _MAX_KINDS = 1000  # unused events that are told apart
 _WRITTEN = re.compile(rb"entries-in-buffer/entries-written:\s*(\d{1,18})/(\d{1,18})")
 _RELEASE = re.compile(rb"# os release : (\S{1,64})")
@@ -176,8 +175,6 @@ class _Work:
         lookups, left = self._lookups.read(events, changes, cuts, last=last)
         self._assembly.seen.add(np.array(self._calls.pages, np.int64))
         self._calls.pages.clear()
-        if len(left) > _MAX_OVER:  # a trace of so many unfinished lookups is damaged: they stay without their answers
-            lookups, left = self._lookups.read(events, changes, cuts, last=True)
         self._over = [(int(events.line[i]), _line(events, i)) for i in left.tolist()]
         self._add(events, rows, lookups)
 

@@ -248,6 +248,22 @@ def test_several_boots(tmp_path) -> None:
         assert report.unused["line of another boot"] >= 2
 
 
+def test_a_machine_with_another_kernel_is_told(tmp_path) -> None:
+    imported(DATA / "6.1.192" / "dmesg-raw.txt", tmp_path / "old.arrow")
+    table = Rejects("x")
+    options = EventOptions(MachineSource(trace=tmp_path / "old.arrow"))
+    report = import_log(DATA / "7.2.13" / "dmesg-raw.txt", tmp_path / "t.arrow", options, table)
+    assert any("7.2.13+deb14-amd64, the machine of kernel 6.1.192" in note for note in report.warnings)
+    assert any("no action type 'already poisoned page'" in note for note in report.warnings)
+
+
+def test_a_release_that_is_no_version(tmp_path) -> None:
+    path = text(tmp_path, "[    0.000000] Linux version mine (a@b) #1")
+    with pytest.raises(UsageError, match="--kernel VERSION"):
+        imported(path, tmp_path / "t.arrow")
+    assert imported(path, tmp_path / "t.arrow", "6.1.192").rows == 0
+
+
 def test_the_kernel_and_the_format_must_be_known(tmp_path) -> None:
     with pytest.raises(UsageError, match="--kernel VERSION"):
         imported(text(tmp_path, "nothing"), tmp_path / "t.arrow")
