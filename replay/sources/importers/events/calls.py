@@ -158,7 +158,7 @@ class PoisonCalls:
         self._put(call, "recorded_ret", ret)
         if ret == 0 and CALLS[name].kind != EventKind.MEMORY_FAILURE:  # of a dax page, it could be 0 as well
             self.pages.append(call.pfn)
-        if CALLS[name].kind == EventKind.MEMORY_FAILURE and "recorded_result" not in call.values:
+        if "recorded_result" not in call.values:
             self._put(call, "recorded_type", NO_ACTION)
 
     def _action(self, line: int, task: int, payload: bytes) -> tuple[EventKind, dict[str, int]] | None:

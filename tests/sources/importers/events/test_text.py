@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
+from pathlib import Path
 
 import pytest
 
@@ -12,6 +14,7 @@ from replay.sources.importers.events.dialects import DIALECTS
 from replay.sources.importers.events.functions import FUNCTIONS
 from replay.sources.importers.events.machine import MachineSource
 from replay.sources.importers.events.text import EventOptions, import_text
+from replay.sources.importers.recording import import_recording
 from replay.sources.importers.rejects import Rejects
 from replay.sources.importers.streaming import Block
 from replay.trace.reader import TraceFile
@@ -263,3 +266,30 @@ def test_the_machine_of_another_trace(tmp_path) -> None:
         assert [(r.start, r.end) for r in one.machine.memory] == [(0, 0x8000)]
         assert one.provenance.parameters["machine"] == "put together from the events"
     assert rows(tmp_path / "one.arrow") == rows(tmp_path / "two.arrow")
+
+
+@pytest.mark.parametrize("name", ["5.10.223-s2p-raw", "7.2.13-s2a-pmem-collision"])
+def test_the_text_of_a_recording_gives_what_its_folder_gives(tmp_path, name: str) -> None:
+    """Lookups and poison calls; what a folder tells beyond them (pages, pagemaps, dumps) is not in the text."""
+    folder = DATA.parents[1] / "recording" / "data" / name
+    import_recording(folder, tmp_path / "folder.arrow")
+    options = EventOptions(MachineSource(trace=tmp_path / "folder.arrow"))
+    table = Rejects("x")
+    import_text(folder / "trace.txt.gz", tmp_path / "text.arrow", "ftrace", options, table)
+    assert table.count == 0
+
+    def asked(trace: Path) -> Counter[tuple[object, ...]]:
+        # Ids of calls and pagemaps are the trace's own; pfn_valid is deduced in recordings.
+        return Counter(
+            (kind, pfn, task, ret, slow, found not in {"0", "None"})
+            for kind, pfn, task, _, ret, slow, found in lookups(trace) if kind != "pfn_valid"
+        )  # fmt: skip
+
+    assert asked(tmp_path / "text.arrow") == asked(tmp_path / "folder.arrow")
+    assert asked(tmp_path / "text.arrow").total() > 500
+    told = ("kind", "pfn", "task", "flags", "recorded_ret", "recorded_type", "recorded_result")
+    text, whole = (
+        [[row.get(key) for key in told] for row in calls(tmp_path / f"{n}.arrow")] for n in ("text", "folder")
+    )  # fmt: skip
+    assert text == whole
+    assert len(text) > 10
