@@ -32,8 +32,12 @@ def command(
         show_default=False,
     ),
     machine: Path = typer.Option(
-        None, "--machine", help="Trace or machine file of the host; reconstructed without.", show_default=False
+        None,
+        "--machine",
+        help="Trace or machine file of the host; else it is put together from the events.",
+        show_default=False,
     ),
+    arch: str = typer.Option("x86_64", help="`uname -m` of the host, where no machine is given."),
     decoded: Path = typer.Option(
         None, "--decoded", help="Write the page type of every row: .csv, or else Arrow.", show_default=False
     ),
@@ -62,7 +66,7 @@ def command(
 
     if compress not in {"none", "lz4", "zstd"}:
         raise UsageError(f"unknown compression {compress!r}; there are none, lz4 and zstd")
-    host = host_of(kernel=kernel, layout=layout, table=table, machine=machine)
+    host = host_of(kernel=kernel, layout=layout, table=table, machine=machine, arch=arch)
     refused = Rejects(database, strict=strict)
     compression = None if compress == "none" else compress
     with progress_on_stderr(database.name) as show:
@@ -150,5 +154,5 @@ def _warnings(report: RasdaemonReport) -> list[str]:
     if any(reading.confidence.name == "ASSUMED" for reading, _ in report.readings):
         warnings.append(f"rasdaemon's table of {report.table} is assumed; --rasdaemon-table says which one it is")
     if report.reconstructed:
-        warnings.append("no machine was given: it is reconstructed from the events; --machine takes the host's")
+        warnings.append("no machine was given: it is put together from the events; --machine takes the host's")
     return warnings

@@ -33,7 +33,7 @@ def test_answer(replay, errors: Path, tmp_path: Path) -> None:
     assert "dirty LRU page" in answer.out
     assert "not decided: " in answer.out
     assert "page type of 1 rows is not decided" in answer.err
-    assert "it is reconstructed" in answer.err
+    assert "it is put together" in answer.err
     assert "1 rejected (no pfn in hexadecimal)" in answer.err
     assert "memory_failure_event id 3" in (tmp_path / "r.csv").read_text()
     assert '"dirty LRU page"' in (tmp_path / "d.csv").read_text()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,9 +13,9 @@ from numpy.typing import NDArray
 
 from replay import __version__
 from replay.errors import InputError
-from replay.sources.importers.reconstruct import MachineSource, reconstruct
+from replay.sources.importers.events.machine import Seen, kernel_note
 from replay.sources.importers.rejects import Rejects
-from replay.trace.header import Provenance
+from replay.trace.header import MachineDescription, Provenance
 from replay.trace.schema import COLUMNS
 from replay.trace.writer import write_trace
 
@@ -27,8 +28,8 @@ from .pieces import EVENT_COLUMNS, MARKS, MEMORY_FAILURES, SIGNALS, Labels, Piec
 __all__ = ("RasdaemonReport", "import_rasdaemon")
 
 Progress = Callable[[int, int], None]
-_PAGE_SHIFT = 12
 _ADDRESS_BITS = 52  # no architecture has more
+_TOGETHER = "put together from the events"
 _TABLES = (MEMORY_FAILURES, *MARKS, SIGNALS)
 _GENERAL = (
     "times have a resolution of 1 s: events of one second are in the order in which rasdaemon stored each kind",
@@ -95,12 +96,12 @@ def import_rasdaemon(
         failures, reader = Failures(host, database, labels), _reader(host, labels, rejects)
         pieces = _read(database, tables, reader, failures, progress)
         unused = {name: rows for name in sorted(set(database.tables) - set(tables)) if (rows := database.count(name))}
-    source = host.machine or reconstruct(host.kernel, failures.pages_of_ram(), release=host.release)
-    machine = dataclasses.replace(source.machine, kernel=host.kernel, release=host.release or source.machine.release)
-    notes = _notes(host, source, failures, reader, labels)
+    machine = _machine(host, failures, path)
+    notes = _notes(host, machine, failures, reader, labels)
+    origin = _TOGETHER if host.machine is None else f"of {os.fspath(host.source.trace or '')}"
     provenance = Provenance(
         source="rasdaemon", name=path.name, tool=f"pfn-replay {__version__}", clock="realtime", unused=unused,
-        notes=notes,
+        parameters={"machine": origin}, notes=notes,
     )  # fmt: skip
     columns = _merged([piece for name in tables for piece in pieces[name]])
     write_trace(output, columns, machine=machine, provenance=provenance, strings=labels.texts, compression=compression)
@@ -115,6 +116,16 @@ def import_rasdaemon(
     )  # fmt: skip
 
 
+def _machine(host: Host, failures: Failures, path: Path) -> MachineDescription:
+    """Return the host's machine, or one whose memory is where the kernel found pages of its own."""
+    if host.machine is not None:
+        release = host.release or host.machine.release
+        return dataclasses.replace(host.machine, kernel=host.kernel, release=release)
+    seen = Seen()
+    seen.add(failures.pages_of_ram().astype(np.int64))
+    return host.source.put_together(host.kernel, host.release, seen, str(path))
+
+
 def _tables(database: Database, path: Path) -> list[str]:
     """Return the tables to read, those with nothing but an id left out."""
     needed = {name: columns[0] for name, columns in EVENT_COLUMNS.items()} | dict.fromkeys(MARKS, "timestamp")
@@ -127,8 +138,9 @@ def _tables(database: Database, path: Path) -> list[str]:
 
 def _reader(host: Host, labels: Labels, rejects: Rejects) -> Reader:
     if host.machine is None:
-        return Reader(_PAGE_SHIFT, 1 << _ADDRESS_BITS - _PAGE_SHIFT, labels, rejects)
-    machine = host.machine.machine
+        shift = host.source.put_together(host.kernel, host.release, Seen(), "machine").page_shift
+        return Reader(shift, 1 << _ADDRESS_BITS - shift, labels, rejects)
+    machine = host.machine
     return Reader(machine.page_shift, 1 << machine.max_physmem_bits - machine.page_shift, labels, rejects)
 
 
@@ -168,9 +180,16 @@ def _merged(pieces: list[Piece]) -> dict[str, tuple[NDArray[np.generic], NDArray
 
 
 def _notes(
-    host: Host, source: MachineSource, failures: Failures, reader: Reader, labels: Labels
-) -> tuple[str, ...]:  # fmt: skip
-    notes = [*_GENERAL, *host.notes, *source.notes]
+    host: Host, machine: MachineDescription, failures: Failures, reader: Reader, labels: Labels
+) -> tuple[str, ...]:
+    notes = [*_GENERAL, *host.notes]
+    if host.machine is None:
+        notes.append(
+            f"the machine is {_TOGETHER} ({machine.arch}; memory: the sections of pages that the kernel treated as its "
+            "own): answers about any other pfn mean nothing; --machine gives the host's"
+        )
+    if (without := kernel_note(machine.kernel)) is not None:
+        notes.append(without)
     readings = failures.readings()
     if readings:
         table = failures.latest

@@ -49,7 +49,7 @@ class Failures:
 
     def __init__(self, host: Host, database: Database, labels: Labels) -> None:
         self._layout, self._labels = host.layout, labels
-        self._places = Places(host.machine.machine if host.machine else None)
+        self._places = Places(host.machine)
         self._certain = host.table is not None
         self._last_old = -1
         if host.table is not None:

@@ -8,9 +8,10 @@ from pathlib import Path
 
 from replay.errors import InputError, UnknownNameError, UsageError
 from replay.kernel.poison_types import LAYOUTS, Layout, layout_matching, layout_named, layout_of
+from replay.sources.importers.events.machine import MachineSource
 from replay.sources.importers.machine.release import version_of
-from replay.sources.importers.reconstruct import MachineSource, machine_of
 from replay.sources.importers.recording.dumps import action_types
+from replay.trace.header import MachineDescription
 
 from .decoder import Table, table_named
 
@@ -34,6 +35,7 @@ class Host:
         layout: the enum layout of its kernel.
         table: rasdaemon's table; None when it is to be told from the texts.
         machine: its machine, where it was given.
+        source: where the machine comes from, or the architecture of one that is put together from the events.
         notes: what was assumed about the kernel.
     """
 
@@ -41,12 +43,18 @@ class Host:
     release: str
     layout: Layout
     table: Table | None
-    machine: MachineSource | None
+    machine: MachineDescription | None
+    source: MachineSource
     notes: tuple[str, ...]
 
 
 def host_of(
-    *, kernel: str | None = None, layout: str | None = None, table: str | None = None, machine: Path | None = None
+    *,
+    kernel: str | None = None,
+    layout: str | None = None,
+    table: str | None = None,
+    machine: Path | None = None,
+    arch: str = "x86_64",
 ) -> Host:
     """Put together what the user says about the host.
 
@@ -55,15 +63,17 @@ def host_of(
         layout: name of a layout, or path of the host's event format file.
         table: name of rasdaemon's table.
         machine: trace or machine file of the host.
+        arch: architecture of a machine that is put together from the events.
 
     Raises:
         UsageError: that does not say which layout the kernel has.
         InputError: a file that cannot be used.
     """
-    source = machine_of(machine) if machine else None
+    source = MachineSource(machine, arch=arch)
+    described = source.known()
     notes: list[str] = []
-    if kernel is None and source is not None:
-        kernel = source.machine.kernel
+    if kernel is None and described is not None:
+        kernel = described.kernel
         notes.append(f"kernel {kernel}, as the machine says")
     chosen = _layout(kernel, layout)
     if kernel is None:
@@ -74,7 +84,7 @@ def host_of(
     notes.append(f"page type numbers by the layout {chosen.name} ({chosen.kernels})")
     if not _same_layout(version, chosen):
         notes.append(f"kernel {version} has another layout: page types that it does not have are left out of the trace")
-    return Host(version, release, chosen, table_named(table) if table else None, source, tuple(notes))
+    return Host(version, release, chosen, table_named(table) if table else None, described, source, tuple(notes))
 
 
 def _layout(kernel: str | None, layout: str | None) -> Layout:

@@ -17,7 +17,6 @@ from replay.errors import InputError, TraceError, UsageError
 from replay.kernel.poison_types import LAYOUTS, ActionType, decode
 from replay.sources.importers.rasdaemon import Confidence, RasdaemonReport, host_of, import_rasdaemon
 from replay.sources.importers.rasdaemon.fields import addresses, integers, pfns, times
-from replay.sources.importers.reconstruct import RECONSTRUCTED
 from replay.sources.importers.rejects import Rejects
 from replay.trace.header import Resource
 from replay.trace.reader import TraceFile
@@ -194,7 +193,8 @@ def test_without_a_machine_it_is_reconstructed_and_marked(tmp_path: Path) -> Non
     trace, _ = load(tmp_path / "t.arrow")
     assert report.reconstructed
     assert [(r.start, r.end) for r in trace.machine.memory] == [(0x108000, 0x110000)]
-    assert any(note.startswith(RECONSTRUCTED) for note in trace.provenance.notes)
+    assert any("put together from the events" in note for note in trace.provenance.notes)
+    assert trace.provenance.parameters["machine"] == "put together from the events"
 
 
 def test_order_and_times(tmp_path: Path) -> None:
