@@ -146,7 +146,10 @@ def _print(report: RasdaemonReport, output: Path) -> None:
 
 
 def _warnings(report: RasdaemonReport) -> list[str]:
-    warnings = []
+    from replay.sources.importers.events.machine import kernel_note
+
+    note = kernel_note(report.kernel)
+    warnings = [] if note is None else [note]
     if report.undecided:
         warnings.append(f"the page type of {report.undecided:,} rows is not decided; it is left out of the trace")
     if any(reading.confidence.name == "CONFLICT" for reading, _ in report.readings):

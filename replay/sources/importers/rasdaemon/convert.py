@@ -122,7 +122,8 @@ def _machine(host: Host, failures: Failures, path: Path) -> MachineDescription:
         release = host.release or host.machine.release
         return dataclasses.replace(host.machine, kernel=host.kernel, release=release)
     seen = Seen()
-    seen.add(failures.pages_of_ram().astype(np.int64))
+    for pages in failures.pages_of_ram():
+        seen.add(np.sort(pages.astype(np.int64)))
     return host.source.put_together(host.kernel, host.release, seen, str(path))
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,8 +80,10 @@ class Failures:
         certain = self._certain | (numbered & (ids <= self._last_old))[rows]
         text = self._text_codes(chunk.columns["page_type"])[rows]
         keys = (text * 2 + certain) * _PLACES + self._places.of(pfn)
-        different, which = np.unique(keys, return_inverse=True)
-        reading = np.array([self._reading(key) for key in different.tolist()], np.int32)[which]
+        readings = np.zeros((_MAX_TEXTS + 1) * 2 * _PLACES, np.int32)
+        for key in np.flatnonzero(np.bincount(keys, minlength=len(readings))).tolist():
+            readings[key] = self._reading(key)
+        reading = readings[keys]
         number = self._of_readings(
             lambda r: self._numbers.get(r.type, _NOT_GIVEN) if r.type is not None else _NOT_GIVEN
         )
@@ -92,12 +94,12 @@ class Failures:
         piece.put("label", self._of_readings(lambda r: self._labels.label(_label(r), MEMORY_FAILURES))[reading])
         self._rows.append((ids[rows], pfn, reading))
 
-    def pages_of_ram(self) -> NDArray[np.uint64]:
-        """Return the pages, ascending, that the kernel treated as its own, whichever of their types it was."""
+    def pages_of_ram(self) -> Iterator[NDArray[np.uint64]]:
+        """Yield the pages that the kernel treated as its own, whichever of their types it was."""
         devices = {ActionType.DAX, ActionType.PFN_MAP}
         own = np.array([bool(r.types) and not devices & set(r.types) for r in self._readings], np.bool_)
-        parts = [np.unique(pfn[own[reading]]) for _, pfn, reading in self._rows]
-        return np.unique(np.concatenate(parts)) if parts else np.zeros(0, np.uint64)
+        for _, pfn, reading in self._rows:
+            yield pfn[own[reading]]
 
     def readings(self) -> list[tuple[Reading, int]]:
         """Return every reading that occurs and how often, the most frequent first."""

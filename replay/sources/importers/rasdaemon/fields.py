@@ -22,6 +22,10 @@ _DIGITS = np.equal(_TEMPLATE, ord("0"))
 _SIGN = 20
 _LIMITS = {"hour": 23, "minute": 59, "second": 60}  # 60: a leap second
 _SECOND = 1_000_000_000
+_MAX_DIGITS, _NO_DIGIT = 16, 255
+_DIGIT_VALUES = np.full(256, _NO_DIGIT, np.uint64)  # of bytes as hexadecimal digits
+for _value, _digit in enumerate("0123456789abcdef"):
+    _DIGIT_VALUES[[ord(_digit), ord(_digit.upper())]] = _value
 
 
 def times(values: Sequence[Value]) -> tuple[NDArray[np.int64], Bools]:
@@ -59,10 +63,12 @@ def _number(digits: NDArray[np.uint8], start: int, end: int) -> NDArray[np.int64
 
 
 def _days(dates: NDArray[np.int64], fine: Bools) -> tuple[NDArray[np.int64], Bools]:
-    """Return days since 1970 of dates as yyyymmdd, and which of them exist; there are few different ones."""
-    different, which = np.unique(np.where(fine, dates, 0), return_inverse=True)
-    days, known = np.zeros(len(different), np.int64), np.zeros(len(different), np.bool_)
-    for index, number in enumerate(different.tolist()):
+    """Return days since 1970 of dates as yyyymmdd, and which of them exist; most are that of the row before."""
+    given = np.where(fine, dates, 0)
+    changes = np.diff(given, prepend=-1) != 0
+    which = np.cumsum(changes) - 1
+    days, known = np.zeros(int(changes.sum()), np.int64), np.zeros(int(changes.sum()), np.bool_)
+    for index, number in enumerate(given[changes].tolist()):
         try:
             days[index] = (
                 date(number // 10000, number // 100 % 100, number % 100).toordinal() - date(1970, 1, 1).toordinal()
@@ -88,22 +94,17 @@ def addresses(values: Sequence[Value], page_shift: int) -> tuple[NDArray[np.uint
 
 
 def pfns(values: Sequence[Value]) -> tuple[NDArray[np.uint64], Bools]:
-    """Read pfns as rasdaemon writes them, in hexadecimal with 0x in front."""
-    try:
-        return np.array([int(value, 16) for value in values], np.uint64), _hexadecimal(values)  # type: ignore[arg-type]
-    except (TypeError, ValueError, OverflowError):
-        given = _hexadecimal(values)
-        pairs = zip(values, given.tolist(), strict=True)
-        numbers = [int(value, 16) if there else 0 for value, there in pairs]  # type: ignore[arg-type]
-        return np.array(numbers, np.uint64), given
-
-
-def _hexadecimal(values: Sequence[Value]) -> Bools:
-    digits = set(b"0123456789abcdefABCDEF")
-    return np.array(
-        [type(v) is bytes and v[:2] == b"0x" and 2 < len(v) <= 18 and digits.issuperset(v[2:]) for v in values],
-        np.bool_,
-    )
+    """Read pfns as rasdaemon writes them, in hexadecimal with 0x in front; and where one could be read."""
+    width = len("0x") + _MAX_DIGITS
+    raw = np.array(values, f"S{width + 1}").view(np.uint8).reshape(len(values), width + 1)
+    fine = (raw[:, 0] == ord("0")) & (raw[:, 1] == ord("x")) & (raw[:, 2] != 0) & (raw[:, width] == 0)
+    number, over = np.zeros(len(values), np.uint64), np.zeros(len(values), np.bool_)
+    for column in range(len("0x"), width):
+        digit = _DIGIT_VALUES[raw[:, column]]
+        over |= raw[:, column] == 0
+        fine &= over == (digit == _NO_DIGIT)  # nothing after the end, and nothing but digits before
+        number = np.where(over, number, (number << np.uint64(4)) | digit)
+    return np.where(fine, number, np.uint64(0)), fine
 
 
 def text_of(value: Value) -> str:
