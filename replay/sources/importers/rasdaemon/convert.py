@@ -23,6 +23,7 @@ from .database import Database
 from .decoder import Confidence, Reading
 from .failures import Failures
 from .host import Host
+from .pagemaps import dax_pagemaps
 from .pieces import EVENT_COLUMNS, MARKS, MEMORY_FAILURES, SIGNALS, Labels, Piece, Reader
 
 __all__ = ("RasdaemonReport", "import_rasdaemon")
@@ -97,13 +98,16 @@ def import_rasdaemon(
         pieces = _read(database, tables, reader, failures, progress)
         unused = {name: rows for name in sorted(set(database.tables) - set(tables)) if (rows := database.count(name))}
     machine = _machine(host, failures, path)
-    notes = _notes(host, machine, failures, reader, labels)
+    read = [piece for name in tables for piece in pieces[name]]
+    first = min((int(piece.columns["time"][0][0]) for piece in read if len(piece.kind)), default=0)
+    pagemaps, assumed = dax_pagemaps(failures.pages_of_dax(), machine, first)
+    notes = _notes(host, machine, failures, reader, labels) + ((assumed,) if assumed else ())
     origin = _TOGETHER if host.machine is None else f"of {os.fspath(host.source.trace or '')}"
     provenance = Provenance(
         source="rasdaemon", name=path.name, tool=f"pfn-replay {__version__}", clock="realtime", unused=unused,
         parameters={"machine": origin}, notes=notes,
     )  # fmt: skip
-    columns = _merged([piece for name in tables for piece in pieces[name]])
+    columns = _merged([pagemaps, *read])
     write_trace(output, columns, machine=machine, provenance=provenance, strings=labels.texts, compression=compression)
     if decoded is not None:
         failures.write(decoded)

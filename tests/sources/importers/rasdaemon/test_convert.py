@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from replay.errors import InputError, TraceError, UsageError
 from replay.kernel.poison_types import LAYOUTS, ActionType, decode
+from replay.session import run as replayed
 from replay.sources.importers.rasdaemon import Confidence, RasdaemonReport, host_of, import_rasdaemon
 from replay.sources.importers.rasdaemon.fields import addresses, integers, pfns, times
 from replay.sources.importers.rejects import Rejects
@@ -121,12 +122,28 @@ def test_a_dax_page_on_a_5_10_host(tmp_path: Path) -> None:
     host = write(tmp_path / "machine.arrow", machine=described)
     report = run(path, tmp_path / "t.arrow", machine=host, table="2024")
     _, rows = load(tmp_path / "t.arrow")
-    assert [row["recorded_type"] for row in rows] == [20, None, None]
+    calls = [row for row in rows if row["kind"] == EventKind.MEMORY_FAILURE]
+    assert [row["recorded_type"] for row in calls] == [20, None, None]
     assert decode("5.10.223", 20) is ActionType.DAX
     assert {r.confidence for r, _ in report.readings} == {Confidence.PLACE, Confidence.AMBIGUOUS}
     assert not report.reconstructed
     run(path, tmp_path / "u.arrow", kernel="5.10", table="2024")
     assert [row.get("recorded_type") for row in load(tmp_path / "u.arrow")[1]] == [None] * 3
+
+
+def test_a_dax_page_has_a_pagemap(tmp_path: Path) -> None:
+    """The kernel reports one only for a page of a pagemap: a replay is not told otherwise, and so does not differ."""
+    rows = [(AT, hex(pfn), "dax page", "Failed") for pfn in (0x208000, 0x2081FF, 0x208200, 0x210000, 1 << 40, 0x300)]
+    path = failures(tmp_path / "r.db", *rows, (AT, "0x301", "dirty LRU page", "Recovered"))
+    report = run(path, tmp_path / "t.arrow", kernel="6.1.192", table="2024")
+    _, found = load(tmp_path / "t.arrow")
+    maps = [(r["pfn"], r["nr_pages"], r["pgmap"]) for r in found if r["kind"] == EventKind.MEMREMAP_PAGES]
+    assert maps == [(0x208000, 0x400, 1), (0x210000, 0x200, 2)]
+    assert [r["kind"] for r in found[:2]] == [EventKind.MEMREMAP_PAGES] * 2
+    assert any("2 pagemaps are assumed" in note and "2 subsections" in note for note in report.notes)
+    agreement = replayed(tmp_path / "t.arrow").tally.agreement["poison action"]
+    dax = 4  # those with a pagemap; for the others the notes say that a replay finds none
+    assert agreement.not_compared["the state of the page is not in the trace"] >= dax
 
 
 def test_texts_of_the_older_table_tell_which_it_was(tmp_path: Path) -> None:
