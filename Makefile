@@ -62,10 +62,10 @@ asv-smoke: $(VENV)/.installed-bench   ## run every asv benchmark once, with few 
 	$(BIN)/python -m benchmarks.gate smoke
 
 nightly: $(VENV)/.installed-bench   ## measure the last accepted commit (or BASE=) and HEAD; fails if HEAD is worse; HTML in .asv/html
-	$(BIN)/python -m benchmarks.gate nightly $(if $(BASE),--base '$(BASE)')
+	$(BIN)/python -m benchmarks.gate nightly $(if $(BASE),--base '$(BASE)') $(if $(BENCH),--bench '$(BENCH)')
 
-bench-commits: $(VENV)/.installed-bench   ## measure BASE= and HEAD by turns; fails if HEAD is worse
-	$(BIN)/python -m benchmarks.gate commits --base '$(or $(BASE),HEAD~1)'
+bench-commits: $(VENV)/.installed-bench   ## measure BASE= and HEAD by turns; fails if HEAD is worse (BENCH=: what matches only)
+	$(BIN)/python -m benchmarks.gate commits --base '$(or $(BASE),HEAD~1)' $(if $(BENCH),--bench '$(BENCH)')
 
 clean:           ## remove the virtual environment and caches
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -64,7 +64,8 @@ def smoke() -> None:
     # Forked from one process that has imported the suite: nothing is timed, and a start each would take minutes.
     options = ["--environment", "existing:same", "--quick", "--launch-method", "forkserver", "--show-stderr"]
     options += ["--set-commit-hash", commit_of("HEAD"), "--machine", machine_name()]
-    _asv(["run", *options], path, {"REPLAY_BENCH_MAX_ROWS": str(_SMOKE_ROWS)})
+    # The working tree's package, whatever else is installed here; asv takes no PYTHONPATH.
+    _asv(["run", *options], path, {"REPLAY_BENCH_MAX_ROWS": str(_SMOKE_ROWS), "ASV_PYTHONPATH": str(ROOT)})
 
 
 def run_commits(commits: Sequence[str], bench: Sequence[str] = ()) -> None:

@@ -17,6 +17,7 @@ from typing import Any
 PROFILES = ("v4.18", "v5.10", "v6.1", "v7.2")
 
 MAX_ROWS = "REPLAY_BENCH_MAX_ROWS"  # environment variable: no benchmark has more rows (for smoke runs)
+SMOKE = bool(int(os.environ.get(MAX_ROWS, "0")))  # nothing is timed: each benchmark is to run once, and soon
 
 
 @dataclass(frozen=True)
@@ -135,3 +136,8 @@ class Timed(Measured):
     repeat = (2, 3, 3.0)
     number = 1
     warmup_time = 0.1
+
+
+if SMOKE:
+    for _module in ("benchmarks.workloads", "replay.session"):
+        importlib.import_module(_module)

@@ -1,6 +1,7 @@
 """The recorded traces: how many answers differ from the real kernel's, and on how many rows two kernels part.
 
-The traces are those of the working tree, the same for every commit that is measured. They are replayed once per commit.
+The traces are those of the working tree, the same for every commit that is measured. They are replayed once per commit; in a
+smoke run one of each scenario is, since all of them would take longer than everything else together.
 """
 
 from __future__ import annotations
@@ -11,10 +12,21 @@ from typing import Any
 import numpy as np
 
 from . import ROOT
-from .common import PROFILES, Measured, needed
+from .common import PROFILES, SMOKE, Measured, needed
 
 FOLDER = ROOT / "traces" / "recorded"
-TRACES = tuple(sorted(path.stem for path in FOLDER.glob("*.arrow")))
+
+
+def _traces(*, smoke: bool) -> tuple[str, ...]:
+    """Return the names of all recordings; for a smoke run of the smallest one of each scenario."""
+    paths = sorted(FOLDER.glob("*.arrow"))
+    if smoke:  # kernel-scenario-about.arrow
+        by_size = sorted(paths, key=lambda path: path.stat().st_size, reverse=True)
+        paths = sorted({path.stem.split("-")[1]: path for path in by_size}.values())
+    return tuple(path.stem for path in paths)
+
+
+TRACES = _traces(smoke=SMOKE)
 PAIRS = tuple(f"{a}..{b}" for a, b in pairwise(PROFILES))
 
 # What a kernel says, as against how it came to it or whether a recording agrees.

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from replay.cli import native
 from replay.cli.common import console, emit_json, progress_on_stderr, warn
 from replay.errors import InputError, UsageError
 
@@ -27,7 +28,7 @@ def command(
     traces: list[str] = typer.Argument(help="Trace files, folders with traces, quoted patterns.", show_default=False),
     baseline: str = typer.Option(..., "--baseline", "-b", help="Kernel: v5.11, or a candidate.", show_default=False),
     candidate: str = typer.Option(
-        ..., "--candidate", "-c", help="Kernel, or file.py[:name]: its code runs.", show_default=False
+        ..., "--candidate", "-c", help="Kernel, file.py[:name] or file.c: its code runs.", show_default=False
     ),
     only_changed: bool = typer.Option(False, "--only-changed", help="Leave out what answers alike."),
     limit: int = typer.Option(20, help="Causes shown; 0 for all.", min=0),
@@ -53,10 +54,19 @@ def command(
 
       replay compare traces/recorded/*.arrow -b v5.12 -c examples/candidates/forgets_altmap.py --only-changed
 
+      replay compare traces/recorded/6.1.192-s2a-pmem-collision.arrow -b v5.12 -c mine.c
+
       replay compare fleet/ -b v6.12 -c v7.2 --workers auto --write-expect accepted.json
 
       replay compare fleet/ -b v6.12 -c patch.py --expect accepted.json --fail-on regressions
     """
+    if candidate.endswith(".c"):
+        if expect or write_expect or output or scheduler or open_loop or workers != "1":
+            raise UsageError(
+                "a candidate in C is checked against the baseline's tables, call by call, and timed: leave out --expect, "
+                "--write-expect, --output, --workers, --scheduler and --open-loop; `replay native` has options of its own"
+            )
+        native.compare(candidate, traces, baseline, repeats, json=json)
     if fail_on not in _FAIL_ON:
         raise UsageError(f"--fail-on {fail_on}: needed one of {', '.join(_FAIL_ON)}")
     if repeats != "auto" and not repeats.isdecimal():

@@ -23,6 +23,7 @@ from replay.cli import (
     import_,
     info,
     mutate,
+    native,
     profiles,
     run,
     shrink,
@@ -69,6 +70,7 @@ add_command(app, "coverage", coverage.command)
 add_command(app, "mutate", mutate.command)
 add_command(app, "shrink", shrink.command)
 add_command(app, "what-if", what_if.command)
+add_command(app, "native", native.command)
 add_command(app, "info", info.command)
 add_command(app, "validate", validate.command)
 add_command(app, "profiles", profiles.command)
@@ -83,6 +85,8 @@ def main(arguments: list[str] | None = None) -> None:
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal of few characters is no reason to fail
+    # numpy would start a thread per core for linear algebra, which nothing here does: up to a tenth of a small replay.
+    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     code = _run(arguments)
     try:
         sys.stdout.flush()

@@ -140,11 +140,9 @@ class _Request:
         return runs, errors
 
     def _results(self, traces: list[str], progress: Tell) -> Iterator[Run | InputError]:
-        from replay.fleet.corpus import run_many
-        from replay.fleet.shards import run_sharded
-        from replay.report.kernel_log import log_printer
-
         if self.shards > 1:
+            from replay.fleet.shards import run_sharded
+
             return run_sharded(
                 traces[0],
                 self.profiles,
@@ -154,6 +152,9 @@ class _Request:
                 progress=progress,
                 open_loop=self.open_loop,
             )
+        from replay.fleet.corpus import run_many
+        from replay.report.kernel_log import log_printer
+
         return run_many(
             traces,
             self.profiles,

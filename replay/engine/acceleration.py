@@ -31,7 +31,7 @@ class Acceleration:
         self._loops: ModuleType | None = None
 
     def loops(self, rows: int) -> ModuleType | None:
-        """Return the module ``replay.engine.loops`` for the next so many lookups, or None."""
+        """Return the module ``replay.engine.loops`` for the next so many lookups (or what is worth as much), or None."""
         if self._loops is None and self._left is not None:
             self._left -= rows
             if self._left < 0:

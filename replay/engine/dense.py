@@ -18,7 +18,7 @@ from replay.engine.toggles import TOGGLES
 from replay.kernel.registry import STATE_LOOKUPS
 from replay.machine.geometry import Geometry
 
-__all__ = ("Stretch", "dense_stretches", "is_single")
+__all__ = ("Stretch", "dense_stretches")
 
 I64 = NDArray[np.int64]
 
@@ -37,9 +37,11 @@ class Stretch:
 
     Attributes:
         toggles: rows of the toggles within the batch, ascending.
+        several: lookups of several pfns in the batch, here or elsewhere, ascending.
     """
 
     toggles: I64
+    several: I64
 
     @property
     def first(self) -> int:
@@ -50,6 +52,13 @@ class Stretch:
     def end(self) -> int:
         """Row behind the last."""
         return int(self.toggles[-1]) + 1
+
+    def is_single(self, rows: I64) -> NDArray[np.bool_]:
+        """Return which of some lookups, by ascending row within the batch, ask for a single pfn."""
+        single = np.ones(rows.size, np.bool_)
+        if self.several.size:
+            single[np.searchsorted(rows, np.intersect1d(rows, self.several, assume_unique=True))] = False
+        return single
 
 
 def dense_stretches(
@@ -71,29 +80,28 @@ def dense_stretches(
     if toggles.size < _FEWEST:
         return []
     stops = np.union1d(special[~toggle], np.flatnonzero(breaks[kinds])) if breaks.any() else special[~toggle]
-    runs = _runs_over_toggles(batch, kinds, toggles, geometry)
+    several = _several(batch, kinds)
+    runs = _runs_over_toggles(batch, several, toggles, geometry)
     stops = np.union1d(stops, runs) if runs.size else stops
     group = np.searchsorted(stops, toggles)
     cuts = np.flatnonzero(np.diff(group)) + 1
     parts = [toggles[low:high] for low, high in itertools.pairwise([0, *cuts.tolist(), toggles.size])]
-    return [Stretch(t) for t in parts if t.size >= _FEWEST and int(t[-1] - t[0]) < _SPARSE * t.size]
+    return [Stretch(t, several) for t in parts if t.size >= _FEWEST and int(t[-1] - t[0]) < _SPARSE * t.size]
 
 
-def is_single(batch: ColumnSource, rows: I64) -> NDArray[np.bool_]:
-    """Return which rows look up a single pfn."""
-    if batch.given("nr_pages") is False:
-        return np.ones(rows.size, np.bool_)
-    return np.asarray(batch.column("nr_pages")[rows] == 1)
-
-
-def _runs_over_toggles(batch: ColumnSource, kinds: NDArray[np.uint8], toggles: I64, geometry: Geometry) -> I64:
-    """Return the lookups of several pfns that may reach into sections that toggles change."""
+def _several(batch: ColumnSource, kinds: NDArray[np.uint8]) -> I64:
+    """Return the lookups of several pfns, ascending."""
     if batch.given("nr_pages") is False:
         return np.empty(0, np.int64)
-    pfn, pages = batch.column("pfn").astype(np.uint64), batch.column("nr_pages").astype(np.uint64)
-    rows = np.flatnonzero(_IS_LOOKUP[kinds] & (pages != 1))
+    rows = np.flatnonzero(batch.column("nr_pages") != 1)  # next to none but toggles, mostly
+    return rows[_IS_LOOKUP[kinds[rows]]]
+
+
+def _runs_over_toggles(batch: ColumnSource, rows: I64, toggles: I64, geometry: Geometry) -> I64:
+    """Return those of the lookups of several pfns that may reach into sections that toggles change."""
     if not rows.size:
         return rows
+    pfn, pages = np.asarray(batch.column("pfn"), np.uint64), np.asarray(batch.column("nr_pages"), np.uint64)
     # Toggled ranges out to whole blocks, as section numbers; how many of them begin before and end behind a section.
     block, section = np.uint64(geometry.pages_per_block - 1), np.uint64(geometry.section_shift)
     low = np.sort((pfn[toggles] & ~block) >> section)

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from replay.engine.resolve import MIXED, StateIndex
 from replay.engine.tabulate import UNDECIDED, DecisionTable
+from replay.machine.distinct import distinct
 
 __all__ = ("CHUNK", "Scratch", "SingleLookup", "ascending")
 
@@ -78,7 +79,7 @@ class SingleLookup:
             return False
         self._version = self.index.version
         self.by_segment = self.table.classes[self.index.codes]
-        self.labels = np.unique(self.by_segment)
+        self.labels = distinct(self.by_segment)
         return True
 
     def sync_flat(self) -> None:

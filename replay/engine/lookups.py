@@ -42,6 +42,7 @@ _NONE = np.zeros(256, np.bool_)
 _CHECK = (_BYTES & CHECK_MASK).astype(np.uint8)
 _VERDICT = _CHECK | (_WRONG.astype(np.uint8) << 4)
 _WORTH_A_THREAD = 1 << 17  # rows
+_PAST_GAIN = 8  # how many times as much compiled loops save where section flags change from row to row
 _RUNS = 1 << 14  # runs counted together: their columns fit the second level cache
 
 
@@ -187,11 +188,11 @@ class LookupEngine:
             step = CHUNK if lookups.runs is None else min(self.counter.step(lookups.runs), CHUNK)
             for start in range(0, len(lookups), step):
                 counts += self._replay_part(lookups.part(slice(start, start + step)), first_row, outcomes, past)
+        elif (loops := self._loops(lookups, past)) is not None and lookups.straight:
+            counts += self._count_compiled(loops, lookups, past)
         elif past is not None:
             for start in range(0, len(lookups), CHUNK):
                 counts += self._count_decided(self._decide(lookups.part(slice(start, start + CHUNK)), past))
-        elif (loops := self._acceleration.loops(len(lookups))) is not None and lookups.straight:
-            counts += self._count_compiled(loops, lookups)
         elif lookups.runs is None:
             for start in range(0, len(lookups), CHUNK):
                 counts += self._count_singles(lookups.pfn[start : start + CHUNK])
@@ -202,11 +203,19 @@ class LookupEngine:
                 counts += self._count_decided(_Runs(self.counter, placed))
         self._count(counts)
 
-    def _count_compiled(self, loops: ModuleType, lookups: Lookups) -> I64:
+    def _loops(self, lookups: Lookups, past: Past | None) -> ModuleType | None:
+        return self._acceleration.loops(len(lookups) * (1 if past is None else _PAST_GAIN))
+
+    def _count_compiled(self, loops: ModuleType, lookups: Lookups, past: Past | None) -> I64:
         """The fastest way, where numba is there."""
-        if lookups.runs is None:
+        decided: _Singles | _Pieces
+        if past is not None:
+            rows = lookups.row_numbers()
+            counts, classes = past.count_compiled(loops, lookups.pfn, rows, self.single.table.classes)
+            decided = _Singles(classes, lookups.pfn)
+        elif lookups.runs is None:
             counts, pfns, classes = self.single.count_compiled(loops, lookups.pfn, self._watched, self._scratch)
-            decided: _Singles | _Pieces = _Singles(classes, pfns)
+            decided = _Singles(classes, pfns)
         else:
             counts, pieces = self.counter.count_compiled(loops, lookups.runs, self._watched)
             decided = _Pieces(self.single.by_segment[self.index.segment_of(pieces[0])], pieces)

@@ -1,5 +1,5 @@
 # mypy: disable-error-code="untyped-decorator"
-"""The two hottest loops, compiled by numba: the same answers as the arrays of ``gather`` and ``runs``, in one pass.
+"""The hottest loops, compiled by numba: the same answers as the arrays of ``gather``, ``runs`` and ``past``, in one pass.
 
 Imported only through ``acceleration``: numba is an extra, and importing it takes longer than a small replay. The loops
 hold no lock of the interpreter, so threads do run side by side.
@@ -11,11 +11,12 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-__all__ = ("count_runs", "count_singles")
+__all__ = ("count_past", "count_runs", "count_singles")
 
 _BLOCK = 4096  # pfns
 
 U8 = NDArray[np.uint8]
+U16 = NDArray[np.uint16]
 U64 = NDArray[np.uint64]
 I64 = NDArray[np.int64]
 Bools = NDArray[np.bool_]
@@ -105,3 +106,62 @@ def count_runs(
         if low == high:
             ends[2, low] += 1
     return found
+
+
+@njit(nogil=True, cache=True)
+def count_past(
+    pfns: U64,
+    behind: I64,
+    change_local: NDArray[np.unsignedinteger],
+    change_flags: U16,
+    flags: U16,
+    kept: U16,
+    numbers: NDArray[np.unsignedinteger],
+    section_shift: np.uint64,
+    flat: U16,
+    shift: np.uint64,
+    starts: U64,
+    codes: U16,
+    mixed: np.uint16,
+    table: U8,
+    counts: I64,
+    classes: U8,
+) -> None:
+    """Count the classes of single pfns, looked up while section flags change.
+
+    Args:
+        pfns: what is looked up, in the order of the rows.
+        behind: for each change, in their order, how many of the lookups come before it.
+        change_local: number of the section that each changes.
+        change_flags: its flags from then on, in their place in a state code.
+        flags: of the sections that change, by number, before the first of the changes; changed here. The last entry, 0,
+            stands for all sections that do not change.
+        kept: bits of a state code that are not taken from ``flags``, by the same numbers.
+        numbers: by section, its number, or a larger one if it does not change; the last stands for all sections beyond.
+        section_shift: from pfn to section.
+        flat: state code per subsection, without the changes; the last stands for all beyond.
+        shift: from pfn to subsection.
+        starts: first pfn of each segment.
+        codes: state code of each segment.
+        mixed: what ``flat`` says where the segments have to be asked.
+        table: class byte by state code.
+        counts: int64, 256 of them, added to.
+        classes: gets the class byte of each pfn.
+    """
+    last, end, unchanged = np.uint64(flat.size - 1), np.uint64(numbers.size - 1), np.uint64(flags.size - 1)
+    i = 0
+    for change in range(behind.size + 1):
+        stop = behind[change] if change < behind.size else pfns.size
+        while i < stop:
+            pfn = pfns[i]
+            code = flat[min(pfn >> shift, last)]
+            if code == mixed:
+                code = codes[np.searchsorted(starts, pfn, side="right") - 1]
+            # No branch: which sections change cannot be guessed.
+            local = min(np.uint64(numbers[min(pfn >> section_shift, end)]), unchanged)
+            classes[i] = table[(code & kept[local]) | flags[local]]
+            i += 1
+        if change < behind.size:
+            flags[change_local[change]] = change_flags[change]
+    for label in classes:  # apart from the above, since each would have to wait for the one before
+        counts[label] += 1

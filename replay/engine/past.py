@@ -6,6 +6,7 @@ together with the changes: each then stands behind the change that it has to see
 
 from __future__ import annotations
 
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -69,10 +70,53 @@ class Past:
             codes[hit] = codes[hit] & ~FLAGS | self._flags_at(local[hit], rows[hit])
         return codes
 
+    def count_compiled(self, loops: ModuleType, pfns: U64, rows: I64, table: U8) -> tuple[I64, U8]:
+        """Do as ``codes`` does, in a compiled loop, and look up the classes as well.
+
+        Args:
+            loops: the module ``loops``.
+            pfns: what is looked up, at least one.
+            rows: of the lookups, ascending.
+            table: class byte by state code.
+
+        Returns:
+            How many pfns fall into each of the 256 classes, and the class byte of each.
+        """
+        index, changes = self._index, self._changes
+        low, high = np.searchsorted(changes.rows, [rows[0], rows[-1]])
+        kept = np.full(self._touched.size + 1, ~FLAGS)
+        kept[-1] = ~np.uint16(0)
+        counts, classes = np.zeros(256, np.int64), np.empty(pfns.size, np.uint8)
+        loops.count_past(
+            pfns,
+            np.searchsorted(rows, changes.rows[low:high]),
+            self._local[low:high],
+            _as_code(changes.flags[low:high]),
+            np.append(self._flags_before(rows[0]), np.uint16(0)),
+            kept,
+            self._numbers,
+            self._section_shift,
+            index.flat,
+            index.shift,
+            index.starts,
+            index.codes,
+            MIXED,
+            table,
+            counts,
+            classes,
+        )
+        return counts, classes
+
+    def _flags_before(self, row: np.int64) -> U16:
+        """Return the flags of the touched sections, by number, that a row sees."""
+        every = np.arange(self._touched.size)
+        flags: U16 = self._flags[np.searchsorted(self._keys, (every << _ROW_BITS) + row + 1) - 1]
+        return flags
+
     def _flags_at(self, local: NDArray[Any], rows: I64) -> U16:
         """Return the flags, in their place in a state code, of touched sections (by number) at rows."""
         every = np.arange(self._touched.size)
-        at_start: U16 = self._flags[np.searchsorted(self._keys, (every << _ROW_BITS) + rows[0] + 1) - 1]
+        at_start = self._flags_before(rows[0])
         low, high = np.searchsorted(self._changes.rows, [rows[0], rows[-1]])
         if low == high:
             return np.asarray(at_start[local])

@@ -31,10 +31,10 @@ from replay.trace.schema import EventKind
 
 __all__ = ("PlainCalls", "Walked")
 
-_MAX_ROWS = 1 << 20  # carried out together
-_POSITION = np.uint64(20)  # bits of a position among them
+_MAX_ROWS = 1 << 19  # carried out together; of fewer, arrays are sorted and walked faster, but there are more of them
+_POSITION = np.uint64(19)  # bits of a position among them
 _MAX_MIGRATIONS = 256  # different returns of migration that are told apart
-_HIGH_PFN = 1 << 44  # from here on, pfn and position do not fit into 64 bits
+_HIGH_PFN = 1 << 45  # from here on, pfn and position do not fit into 64 bits
 
 # What is in the code of a call, from bit 0 on: kind (2 bits), flags (6), context (2), what the walk functions say
 # (2); above, the number of what migration returns. Flags and context only as far as the rules look at them.

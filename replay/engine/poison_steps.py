@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.engine.poison_call import Decided
+from replay.machine.distinct import distinct
 from replay.machine.pages import Condition, Pages
 
 __all__ = ("Decide", "PlainCall", "Step", "StepTable", "Steps")
@@ -177,7 +178,7 @@ class StepTable:
         cells += calls
         found: I64 = np.take(self._table.reshape(-1), cells)
         if int(found.min()) < 0:
-            self._add(np.unique(cells[found < 0]))
+            self._add(distinct(cells[found < 0]))
             return self._step(rows, calls)
         return found
 
@@ -202,7 +203,7 @@ class StepTable:
             self._row = _longer(self._row, len(self._pages.conditions))
         rows = self._row[conditions]
         if rows.size and int(rows.min()) < 0:
-            new = np.unique(conditions[rows < 0])
+            new = distinct(conditions[rows < 0])
             self._row[new] = np.arange(self._condition.size, self._condition.size + new.size)
             self._condition = np.append(self._condition, new.astype(np.int64))
             self._make_room()
@@ -216,7 +217,7 @@ class StepTable:
             self._column = _longer(self._column, highest + 1)
         columns = self._column[codes]
         if int(columns.min()) < 0:
-            new = np.unique(codes[columns < 0])
+            new = distinct(codes[columns < 0])
             self._column[new] = np.arange(self._code.size, self._code.size + new.size)
             self._code = np.append(self._code, new.astype(np.int64))
             self._make_room()

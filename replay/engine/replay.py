@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from replay.engine.acceleration import Acceleration
 from replay.engine.answers import answered
-from replay.engine.dense import Stretch, dense_stretches, is_single
+from replay.engine.dense import Stretch, dense_stretches
 from replay.engine.lookups import LookupEngine
 from replay.engine.observer import Observer
 from replay.engine.past import Past
@@ -139,12 +139,12 @@ class Replayer:
         if batch.given("window") is False and _SPECIAL.isdisjoint(present):
             self._stretch(batch, kinds, 0, len(batch), outcomes, present)
         else:
-            self._mixed(batch, kinds, outcomes)
+            self._mixed(batch, kinds, present, outcomes)
         self.tally.events += len(batch)
         if outcomes is not None:
             self._kept.append(outcomes)
 
-    def _mixed(self, batch: Batch, kinds: NDArray[np.uint8], outcomes: Outcomes | None) -> None:
+    def _mixed(self, batch: Batch, kinds: NDArray[np.uint8], present: list[int], outcomes: Outcomes | None) -> None:
         """Replay a batch in which the machine changes, or rows are answered one by one."""
         special = _special_rows(batch, kinds)
         at = 0
@@ -153,7 +153,7 @@ class Replayer:
         stretches = () if self._watched_toggles else dense_stretches(batch, kinds, special, IS_POISON, geometry)
         for dense in stretches:
             self._sparse(batch, kinds, special, at, dense.first, outcomes)
-            done = not self._watches and self._dense(batch, kinds, dense, outcomes)
+            done = not self._watches and self._dense(batch, kinds, present, dense, outcomes)
             at = dense.end if done else dense.first
         self._sparse(batch, kinds, special, at, len(batch), outcomes)
 
@@ -210,7 +210,14 @@ class Replayer:
             start = row + 1
         self._stretch(batch, kinds, start, end, outcomes)
 
-    def _dense(self, batch: Batch, kinds: NDArray[np.uint8], stretch: Stretch, outcomes: Outcomes | None) -> bool:
+    def _dense(
+        self,
+        batch: Batch,
+        kinds: NDArray[np.uint8],
+        present: list[int],
+        stretch: Stretch,
+        outcomes: Outcomes | None,
+    ) -> bool:
         """Replay a stretch of toggles and lookups all together; return False if that cannot be done."""
         self._index.refresh()
         rows = stretch.toggles
@@ -222,12 +229,13 @@ class Replayer:
         changes = self._toggles.changes(rows, steps)
         past = Past(self._index, changes)
         here = kinds[stretch.first : stretch.end]
-        for kind in kinds_in(here):
+        for kind in present:  # in the batch; maybe not here
             if kind in STATE_LOOKUPS:
                 found = np.flatnonzero(here == kind) + stretch.first
-                single = is_single(batch, found)
+                single = stretch.is_single(found)
                 engine = self._engine(EventKind(kind))
-                engine.replay(Lookups.of(batch, found[single], single=True), batch.row, outcomes, past)
+                if single.any():
+                    engine.replay(Lookups.of(batch, found[single], single=True), batch.row, outcomes, past)
                 if not single.all():
                     engine.replay(Lookups.of(batch, found[~single]), batch.row, outcomes)
         self._answer_toggles(batch, rows, steps, outcomes)

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.kernel.walk import STATE_BITS, Bit, PgmapState
+from replay.machine.distinct import distinct
 from replay.machine.machine import Machine
 
 __all__ = ("FLAGS", "MIXED", "StateIndex")
@@ -156,7 +157,7 @@ class StateIndex:
         m, g = self.machine, self.machine.geometry
         flags, bits = m.sections.at(pfns)
         pgmaps = m.pagemaps.index.at(pfns)
-        dying = [n for n in np.unique(pgmaps).tolist() if n and m.pagemaps.by_id[n].dying]
+        dying = [n for n in distinct(pgmaps).tolist() if n and m.pagemaps.by_id[n].dying]
         state = np.where(
             pgmaps == 0, PgmapState.NONE, np.where(np.isin(pgmaps, dying), PgmapState.DYING, PgmapState.LIVE)
         )

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.engine.runs import Runs
+from replay.machine.distinct import distinct
 from replay.trace.outcomes import CHECK_NONE, OUTCOME_COLUMNS, POISON_COLUMNS, outcome_dtype
 from replay.trace.poison import NO_ACTION
 
@@ -174,7 +175,7 @@ def kinds_in(kinds: NDArray[np.uint8]) -> list[int]:
         return []
     if (lowest := int(kinds.min())) == int(kinds.max()):
         return [lowest]
-    found: list[int] = np.unique(kinds[:_PROBED]).tolist()
+    found: list[int] = distinct(kinds[:_PROBED]).tolist()
     if sum(int(np.count_nonzero(kinds == kind)) for kind in found) == kinds.size:
         return found
     present = np.zeros(256, np.bool_)

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 __all__ = ("ONE_THREAD", "Threads")
 
@@ -22,6 +25,8 @@ class Threads:
     def run(self, jobs: Sequence[Callable[[], None]]) -> None:
         """Run all jobs; an error in one of them is raised when all have ended, that of the first in order."""
         if self._pool is None and self.count > 1:
+            from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - most replays have one thread
+
             self._pool = ThreadPoolExecutor(self.count - 1, "replay")
         others = [] if self._pool is None else [self._pool.submit(job) for job in jobs[1:]]
         try:

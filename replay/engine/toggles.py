@@ -113,12 +113,15 @@ class Toggles:
 
     def walk(self, keys: list[Key]) -> list[int] | None:
         """Carry out requests in this order; return the number of each one's step, None if they are too entangled."""
-        if not self._meet(set(keys)):
+        numbers: dict[Key, int] = {}
+        which = [numbers.setdefault(key, len(numbers)) for key in keys]  # a key takes long to look up
+        if not self._meet(set(numbers)):
             return None
-        known, now, steps = self._known, self._now, self.steps
+        requests = [(key, *self._known[key]) for key in numbers]
+        now, steps = self._now, self.steps
         taken: list[int] = []
-        for key in keys:
-            cell, by_state = known[key]
+        for number in which:
+            key, cell, by_state = requests[number]
             state = now[cell]
             step = by_state[state] if state < len(by_state) else -1
             if step < 0:

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.machine.distinct import distinct
 from replay.machine.intervals import IntervalMap
 from replay.machine.pfn_table import PfnTable
 from replay.trace.poison import MARKS, PageFlag, PageKind
@@ -207,7 +208,7 @@ class Pages:
     def any_poisoned(self, start: int, end: int) -> bool:
         """Return whether a page of ``[start, end)`` is poisoned."""
         _, numbers = self._own.within(start, end)
-        return bool(numbers.size) and any(self.conditions[n].marks & _HWPOISON for n in np.unique(numbers).tolist())
+        return bool(numbers.size) and any(self.conditions[n].marks & _HWPOISON for n in distinct(numbers).tolist())
 
     def clear(self, start: int, end: int) -> int:
         """Drop all marks of pages ``[start, end)``; return how many were poisoned."""

@@ -67,6 +67,18 @@ class Sections:
         bits = np.unpackbits(rows, axis=1, bitorder="little")[:, :width]
         return np.asarray(bits != 0, np.bool_)
 
+    def table(self) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint64]]:
+        """Return numbers, flags and subsection maps (64 subsections to a word, one row each) of the present sections."""
+        numbers = self.numbers()
+        words = -(-self.geometry.subsections_per_section // 64)
+        ascending = numbers.tolist()
+        flags = np.fromiter(map(self._flags.__getitem__, ascending), np.uint64, len(ascending))
+        if words == 1:
+            maps = np.fromiter(map(self._bits.__getitem__, ascending), np.uint64, len(ascending))
+            return numbers, flags, maps.reshape(-1, 1)
+        packed = b"".join([self._bits[n].to_bytes(8 * words, "little") for n in ascending])
+        return numbers, flags, np.frombuffer(packed, "<u8").reshape(-1, words).astype(np.uint64)
+
     def pieces(self, start: int, end: int) -> Iterator[tuple[int, int, int]]:
         """Yield (section, first subsection, subsection after the last) of the parts of a range, section by section."""
         g = self.geometry

@@ -89,6 +89,16 @@ class Batch:
     def __repr__(self) -> str:
         return f"Batch(rows {self.row}..{self.row + self._length - 1}, {', '.join(self._slots)})"
 
+    def chosen(self, rows: NDArray[np.int64]) -> Batch:
+        """Return copies of some rows; ``row`` is the number of the first, and means nothing for the others."""
+        slots = {}
+        for name, slot in self._slots.items():
+            given = slot.mask()
+            mask = given if isinstance(given, bool) else simplified(given[rows])
+            slots[name] = Slot(slot.values[rows], mask)
+        first = self.row + int(rows[0]) if rows.size else self.row
+        return Batch(first, rows.size, slots, clean=self._clean, visible=self._visible)
+
     def part(self, start: int, end: int) -> Batch:
         """Return rows ``[start, end)`` of this batch as views.
 

@@ -27,6 +27,7 @@ LEAVES = (
     ("mutate",),
     ("shrink",),
     ("what-if",),
+    ("native",),
     ("info",),
     ("validate",),
     ("profiles",),

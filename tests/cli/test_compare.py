@@ -1,6 +1,7 @@
 """``replay compare`` and ``replay explain`` as a person uses them: answers, exit codes, files."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pyarrow as pa
@@ -161,3 +162,23 @@ def test_rows_that_cannot_be_explained_exit_with_2(replay, row, words):
     answer = replay("explain", COLLISION, row)
     assert answer.code == 2
     assert words in answer.error
+
+
+def test_a_candidate_in_c_is_checked_natively(replay, walk, tmp_path):
+    """Whoever writes C names the file, and gets native verdicts against the baseline's tables."""
+    if not any(shutil.which(name) for name in ("cc", "gcc", "clang")):
+        pytest.skip("no C compiler")
+    file = tmp_path / "mine.c"
+    file.write_text(
+        '#include "replay_pfn.h"\n'
+        "struct page *pfn_to_online_page(unsigned long pfn)\n"
+        "{\n"
+        "\treturn online_section(__pfn_to_section(pfn)) ? pfn_to_page(pfn) : NULL;\n"
+        "}\n"
+    )
+    answer = replay("compare", walk, "-b", "v5.12", "-c", file, "--repeats", "0", "--json")
+    assert answer.code == 1
+    (report,) = answer.json["data"]["reports"]
+    functions = {name.lower(): f for name, f in report["functions"].items()}
+    assert functions["pfn_to_online_page"]["differing"] > 0
+    assert replay("compare", walk, "-b", "v5.12", "-c", file, "-o", tmp_path / "x.arrow").code == 2

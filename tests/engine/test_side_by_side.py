@@ -13,9 +13,12 @@ from benchmarks.workloads import WORKLOADS, Workload
 from replay.engine.acceleration import Acceleration
 from replay.engine.gather import Scratch, SingleLookup
 from replay.engine.locate import Locator
+from replay.engine.past import Past
 from replay.engine.replay import Replayer
+from replay.engine.resolve import MIXED
 from replay.engine.runs import RunCounter, Runs
 from replay.engine.threads import Threads
+from replay.engine.toggles import Changes
 from replay.errors import UsageError
 from replay.kernel.profiles import profile
 from replay.trace.batch import Batch, Slot
@@ -121,6 +124,34 @@ def test_compiled_runs_of_any_shape() -> None:
         counts, pieces = counter.count_compiled(loops, runs, watched)
         assert counts.tolist() == counter.totals(placed).tolist()
         assert _covered(pieces) == _covered(counter.pieces(placed, watched))
+
+
+def test_compiled_lookups_between_changes() -> None:
+    """Every border, in sections that change and in others, beyond all tables; before, between and behind the changes."""
+    pytest.importorskip("numba", reason="the extra 'fast' is not installed")
+    from replay.engine import loops
+
+    made = WORKLOADS["random"]
+    replayer = Replayer(made.machine, profile("v6.1"))
+    replayer.feed(made.setup())
+    table = replayer._engine(2).single.table.classes  # type: ignore[arg-type]
+    index, draw = replayer._index, np.random.default_rng(3)
+    edges = np.array([b + d for b in index.starts.tolist() for d in (-1, 0, 1) if 0 <= b + d < 1 << 64], np.uint64)
+    inside = edges[edges < 1 << 27]  # of which there is memory
+    pfns = np.concatenate([edges, draw.choice(inside, 5000) + draw.integers(0, 1 << 14, 5000).astype(np.uint64)])
+    pfns = draw.permutation(pfns)
+    sections = np.unique(inside >> np.uint64(made.machine.section_size_bits - made.machine.page_shift)).astype(np.int64)
+    rows = np.sort(draw.choice(4 * pfns.size, pfns.size + 300, replace=False))
+    is_change = draw.permutation(np.arange(rows.size) < 300)
+    changes = Changes(rows[is_change], draw.choice(sections[::2], 300), draw.integers(0, 32, 300).astype(np.uint8))
+    past, rows = Past(index, changes), rows[~is_change]
+    assert (index.flat[np.minimum(pfns >> index.shift, np.uint64(index.flat.size - 1)).astype(np.int64)] == MIXED).any()
+    for part in (slice(None), slice(0, 1), slice(2000, 2500), slice(-9, None)):
+        expected = table[past.codes(pfns[part], rows[part])]
+        counts, classes = past.count_compiled(loops, pfns[part], rows[part], table)
+        assert classes.tolist() == expected.tolist()
+        assert counts.tolist() == np.bincount(expected, minlength=256).tolist()
+    assert np.unique(table[past.codes(pfns, rows)]).size > 3
 
 
 def _covered(pieces: tuple[Any, Any, Any]) -> tuple[int, list[tuple[int, int]]]:

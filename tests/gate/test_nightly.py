@@ -23,9 +23,10 @@ class Asv:
         self.runs: list[list[str]] = []
         self.published = 0
         self.wrong = 0
+        self.bench: list[str] = []
 
     def run_commits(self, commits: list[str], bench: list[str]) -> None:
-        assert not bench
+        assert bench == self.bench
         assert not list(self.folder.glob(f"box/{commits[-1][:8]}-*")), "results of an earlier run are in the way"
         self.runs.append(commits)
         for commit in commits:
@@ -61,6 +62,15 @@ def test_the_first_night(fake: Asv, tmp_path: Path) -> None:
     assert accepted(tmp_path) == HEAD
     assert gate.main(["nightly"]) == 0
     assert len(fake.runs) == 1
+
+
+def test_a_part_of_the_suite_accepts_nothing(fake: Asv, tmp_path: Path) -> None:
+    """A night bounded by a pattern is judged and published, and the next one compares with the same commit."""
+    fake.bench = ["recordings"]
+    assert gate.main(["nightly", "--bench", "recordings"]) == 0
+    assert fake.runs == [[BASE, HEAD]]
+    assert fake.published == 1
+    assert not accepted(tmp_path)
 
 
 def test_a_bad_night_does_not_move_the_accepted_commit(

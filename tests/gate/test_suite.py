@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks.gate.declared import declared
-from benchmarks.suite import common
+from benchmarks.suite import common, recordings
 from benchmarks.workloads import WORKLOADS
 from replay.kernel.profiles import PRESETS
 
@@ -57,6 +57,16 @@ def test_sizes_can_be_cut_down(monkeypatch: pytest.MonkeyPatch) -> None:
     assert common.size("random") == common.SIZES["random"]
     monkeypatch.setenv(common.MAX_ROWS, "100")
     assert common.size("random").events == 100
+
+
+def test_a_smoke_run_replays_every_scenario_once() -> None:
+    """Fewer recordings, none of them of a scenario that is there already, and all of them in a real run."""
+    everything, few = recordings._traces(smoke=False), recordings._traces(smoke=True)
+    assert len(everything) == len(list(recordings.FOLDER.glob("*.arrow")))
+    scenarios = [name.split("-")[1] for name in few]
+    assert len(set(scenarios)) == len(scenarios)
+    assert set(scenarios) == {name.split("-")[1] for name in everything}
+    assert everything == recordings.TRACES
 
 
 def test_what_a_commit_does_not_have_is_skipped() -> None:
