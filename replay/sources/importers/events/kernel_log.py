@@ -217,7 +217,8 @@ def import_log(
         begin, file = look_ahead(opened, _BEGIN)
         form = _form_of(begin) if form == "auto" else form
         machine = options.machine.known()
-        found = _kernel_of(begin.decode("utf-8", "replace"))
+        # The first kernel that is named need not be that of the boot that was chosen.
+        found = _kernel_of(begin.decode("utf-8", "replace")) if boot is None else ""
         kernel = machine.kernel if machine else options.machine.kernel_of(found, name)
         log = _Log(Assembly("dmesg", name, options.machine), options.types(kernel), rejects, boot)
         entries: Iterator[Entry | None]

@@ -243,7 +243,9 @@ def test_several_boots(tmp_path) -> None:
     with pytest.raises(InputError, match="log:2: found the beginning of another boot"):
         imported(path, tmp_path / "t.arrow")
     for boot in (1, 2, 3):
-        report = imported(path, tmp_path / "t.arrow", boot=boot)
+        with pytest.raises(UsageError, match="--kernel VERSION"):  # the log may name that of another boot first
+            imported(path, tmp_path / "t.arrow", boot=boot)
+        report = imported(path, tmp_path / "t.arrow", "6.1.192", boot=boot)
         assert [row["pfn"] for row in calls(tmp_path / "t.arrow")] == [boot]
         assert report.unused["line of another boot"] >= 2
 
