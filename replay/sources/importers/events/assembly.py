@@ -185,6 +185,11 @@ class Assembly:
 
     def _note(self, machine: MachineDescription, types: PageTypes | None, rejects: Rejects, lost: int) -> None:
         self.notes += types.notes() if types else []
+        if (outside := self.seen.outside(machine)) is not None:
+            self.notes.append(
+                f"the events saw pages near pfn {outside:#x}, where the machine has no boot memory: that was added later, "
+                "which events do not tell, or the machine is another one"
+            )
         if (note := kernel_note(machine.kernel)) is not None:
             self.notes.append(note)
         if rejects.count:

@@ -40,7 +40,6 @@ _WORDS = re.compile(
 _OURS = re.compile(r"Memory [fF]ailure: |[sS]oft[ _]offline|Unpoison: |MCE 0x")
 _BEGIN = 1 << 16  # bytes that tell format and kernel
 _HELD, _FLUSH = 1 << 10, 1 << 14
-_EBUSY = -16
 _CALL_TAKES = 10 * 10**9  # ns from a call's first line to its last, at most
 _DEBIAN = re.compile(r"#\d.*? Debian (\d+\.\d+\.\d+)-")
 
@@ -153,7 +152,9 @@ class _Log:
             values["recorded_type"] = NO_ACTION
         if (migration := groups.get("value")) is not None:
             values["value"] = int(migration)
-            values["recorded_ret"] = _EBUSY if int(migration) > 0 else int(migration)
+            returned = int(migration) if int(migration) < 0 else form.moved
+            if returned is not None:
+                values["recorded_ret"] = returned
         if "result" not in groups:
             return values
         result = RESULTS.get(groups["result"])
@@ -217,7 +218,8 @@ def import_log(
         begin, file = look_ahead(opened, _BEGIN)
         form = _form_of(begin) if form == "auto" else form
         machine = options.machine.known()
-        found = _kernel_of(begin.decode("utf-8", "replace"))
+        # The first kernel that is named need not be that of the boot that was chosen.
+        found = _kernel_of(begin.decode("utf-8", "replace")) if boot is None else ""
         kernel = machine.kernel if machine else options.machine.kernel_of(found, name)
         log = _Log(Assembly("dmesg", name, options.machine), options.types(kernel), rejects, boot)
         entries: Iterator[Entry | None]

@@ -93,12 +93,13 @@ class LookupReader:
     ) -> Lookups:  # fmt: skip
         own, function, count = pairs[name], LOOKUPS[name], len(events)
         is_return = np.array([n == name + RETURN for n in events.names], bool)[events.kind[own.orphans]]
-        self._reject(events, own.orphans[is_return], f"a return of {name} without its entry")
+        # What is left over is judged when it is read again.
+        self._reject(events, own.orphans[is_return & ~over[own.orphans]], f"a return of {name} without its entry")
         begin, end = own.begin, own.end
         pfn, good = read_field(events, begin, function.pfn)
         good &= pfn < PFN_LIMIT
         self._reject(events, begin[~good & ~over[begin]], f"{name} without a pfn")
-        value, answered = self._values(events, end, function.answer, name)
+        value, answered = self._values(events, np.where(over[begin], count, end), function.answer, name)
         ret, slow, found = (np.full(len(begin), NOT_GIVEN, np.int64) for _ in range(3))
         keep = good & ~over[begin]
         if name == _PGMAP:

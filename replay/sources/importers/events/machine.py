@@ -84,8 +84,8 @@ class MachineSource:
             UsageError: the architecture is not known.
             InputError: there are too many sections.
         """
-        name, later = self.arch, _LATER_SECTIONS.get(self.arch)
-        arch = known_arch(name)
+        arch = known_arch(self.arch)
+        later = _LATER_SECTIONS.get(arch.name)
         shift = _USUAL_PAGE_SHIFT.get(arch.name, arch.page_shifts[0])
         sizes = arch.section_size_bits[shift]
         section = sizes[later is not None and kernel_version(kernel)[:2] >= later]
@@ -126,6 +126,19 @@ class Seen:
         new = np.unique(pieces[np.flatnonzero(np.diff(pieces, prepend=-1))])  # neighbours mostly are of one piece
         if len(new) and len(self._pieces) <= _MAX_PIECES:  # more are too many for a machine, see `sections`
             self._pieces = np.union1d(self._pieces, new)
+
+    def outside(self, machine: MachineDescription) -> int | None:
+        """Return a pfn near which there were pages although the machine has no memory there, None if there is none."""
+        first, last = self._pieces << PIECE, ((self._pieces + 1) << PIECE) - 1
+        starts = np.array([r.start for r in machine.memory], np.int64)
+        ends = np.array([r.end for r in machine.memory], np.int64)
+        # Memory may begin or end within a piece: one end of it inside is enough.
+        inside = np.zeros(len(first), bool)
+        if len(starts):
+            for pfn in (first, last):
+                at = np.searchsorted(starts, pfn, "right") - 1
+                inside |= (at >= 0) & (pfn < ends[at])
+        return None if inside.all() else int(first[np.argmin(inside)])
 
     def sections(self, pages_shift: int, where: str) -> npt.NDArray[np.int64]:
         """Return the numbers of the sections of that size, ascending.
