@@ -15,6 +15,7 @@ import typer
 from replay import __version__
 from replay.cli import (
     compare,
+    convert,
     coverage,
     diff,
     explain,
@@ -79,6 +80,7 @@ add_command(app, "features", features.command)
 app.add_typer(import_.app, name="import")
 app.add_typer(machine.app, name="machine")
 app.add_typer(generate.app, name="generate")
+add_command(app, "convert", convert.command)
 
 
 def main(arguments: list[str] | None = None) -> None:
