@@ -249,7 +249,7 @@ def machine_at(
         UsageError: unknown profile, a profile that cannot replay this machine, or a row or mark that is not there.
     """
     with TraceFile.open(path) as trace:
-        chosen = kernel if isinstance(kernel, Profile) else profile(kernel or trace.machine.kernel)
+        chosen = named(kernel or trace.machine.kernel)
         stop = _row_of_mark(trace, at) if isinstance(at, str) else trace.rows if at is None else at
         if not 0 <= stop <= trace.rows:
             raise UsageError(f"{path}: row {stop}; the trace has {trace.rows} rows, give 0 to {trace.rows}")

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import typer
 
+from replay.cli import import_events, import_machine, import_rasdaemon
 from replay.cli.common import add_command, console, emit_json, progress_on_stderr, warn
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make traces from what other tools write.")
@@ -64,3 +65,9 @@ def recording(
 
 
 add_command(app, "recording", recording)
+add_command(app, "rasdaemon", import_rasdaemon.command)
+add_command(app, "machine", import_machine.command)
+add_command(app, "ftrace", import_events.ftrace)
+add_command(app, "trace-cmd", import_events.trace_cmd)
+add_command(app, "perf", import_events.perf)
+add_command(app, "dmesg", import_events.dmesg)

@@ -15,10 +15,12 @@ import typer
 from replay import __version__
 from replay.cli import (
     compare,
+    convert,
     coverage,
     diff,
     explain,
     features,
+    generate,
     import_,
     info,
     machine,
@@ -77,6 +79,8 @@ add_command(app, "profiles", profiles.command)
 add_command(app, "features", features.command)
 app.add_typer(import_.app, name="import")
 app.add_typer(machine.app, name="machine")
+app.add_typer(generate.app, name="generate")
+add_command(app, "convert", convert.command)
 
 
 def main(arguments: list[str] | None = None) -> None:

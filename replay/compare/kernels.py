@@ -29,7 +29,7 @@ __all__ = ("Comparison", "Differing", "Pair", "Part", "compare_trace")
 
 _ROWS = 1 << 20
 _QUERIES = {EventKind.REGION_INTERSECTS, EventKind.WALK_SYSTEM_RAM_RANGE}
-_CALLS = {*CALLS, *_QUERIES, *DEVICE_CALLS}
+_CALLS = {*CALLS, *_QUERIES}
 _LOOKUPS = [kind for kind in FUNCTIONS if kind not in _CALLS]
 _POISON = ("poison_check", "ret", "action", "result", "poisoned", "counted", "signals")
 
@@ -244,7 +244,7 @@ def _take(
         rows = np.flatnonzero(kinds == number)
         if kind in _LOOKUPS:
             found = _lookups(batch, kind, rows, sides)
-        elif kind in _CALLS or kind in POISON_CALLS:
+        elif kind in _CALLS or kind in POISON_CALLS or kind in DEVICE_CALLS:
             found = _calls(batch, kind, rows, sides)
         else:
             continue

@@ -9,7 +9,7 @@ from replay.engine.poison_compare import event_text
 from replay.engine.poison_verdicts import poison_functions
 from replay.kernel.calls import Kernel
 from replay.kernel.decision import KernelFunction
-from replay.kernel.registry import DEVICE_FUNCTIONS, FUNCTIONS, Numbering
+from replay.kernel.registry import FUNCTIONS, Numbering
 from replay.trace.outcomes import CHECK_NONE
 from replay.trace.poison import NO_ACTION
 from replay.trace.schema import DEVICE_CALLS, POISON_CALLS, EventKind
@@ -28,8 +28,7 @@ class KernelWords:
 
     def __init__(self, kernel: Kernel) -> None:
         self.kernel = kernel
-        numbers = Numbering.of(kernel.rules)
-        self._base, self._names = numbers.base, numbers.names
+        self._numbers = Numbering.of(kernel.rules)
         self._poison = poison_functions(kernel)
         self._known: dict[tuple[object, ...], Verdict] = {}
 
@@ -37,28 +36,22 @@ class KernelWords:
         """Return the function behind rows of a kind."""
         return self.kernel.function(FUNCTIONS[kind])
 
-    def functions(self, kind: EventKind) -> list[KernelFunction[Any]]:
-        """Return all functions that may decide rows of a kind."""
-        found = DEVICE_FUNCTIONS if kind in DEVICE_CALLS else (FUNCTIONS[kind],)
-        return [self.kernel.function(function) for function in found]
-
     def base(self, kind: EventKind) -> int:
         """Return the number of the function's first check in outcomes."""
-        return self._base[FUNCTIONS[kind].name]
+        return self._numbers.base[FUNCTIONS[kind].name]
 
     def same_rules(self, other: KernelWords, kind: EventKind) -> bool:
         """Return whether the function behind rows of a kind is the same in another kernel, whatever it is asked about.
 
         Rules of poison calls look at features too, so kernels with different features are not taken for the same there.
         """
+        if kind in DEVICE_CALLS:
+            return self.kernel.features == other.kernel.features  # many functions, by feature
         if kind in POISON_CALLS:
             name = kind.name.lower()
             return self.kernel.features == other.kernel.features and self._poison[name] is other._poison[name]
-        a, b = (
-            [check for f in words.functions(kind) for _, check in f.active(words.kernel.features)]
-            for words in (self, other)
-        )
-        return a == b
+        a, b = (list(words.function(kind).active(words.kernel.features)) for words in (self, other))
+        return [check for _, check in a] == [check for _, check in b]
 
     def lookup(self, kind: EventKind, check: int) -> Verdict:
         """Return the verdict of a lookup that a check (by its number within the function) decided."""
@@ -69,17 +62,10 @@ class KernelWords:
         """Return the verdict of a call; the number of the check is that of outcomes."""
         if check == CHECK_NONE:
             return Verdict("part of a call", "", "")
-        if kind in DEVICE_CALLS:
-            return self._device(check, ret)
-        step = self.function(kind).checks[check - self.base(kind)]
-        return Verdict(step.id, str(ret) if step.imposed else step.answer.name, str(ret))
-
-    def _device(self, check: int, ret: int) -> Verdict:
-        """Return the verdict of a call about devices: functions decide by turns."""
-        name, _, number = self._names[check].partition("/")
-        function = next(self.kernel.function(f) for f in DEVICE_FUNCTIONS if f.name == name)
-        step = next(step for step in function.checks if step.id == number)
-        return Verdict(self._names[check], str(ret) if step.imposed else step.answer.name, str(ret))
+        step = self._numbers.checks[check]
+        # Calls about devices go through several functions: which one refuses is part of the reason.
+        name = self._numbers.names[check] if kind in DEVICE_CALLS else step.id
+        return Verdict(name, str(ret) if step.imposed else step.answer.name, str(ret))
 
     def poison(self, kind: EventKind, values: tuple[int, ...]) -> Verdict:
         """Return the verdict of a poison call.

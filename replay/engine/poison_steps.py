@@ -206,6 +206,7 @@ class StepTable:
             new = distinct(conditions[rows < 0])
             self._row[new] = np.arange(self._condition.size, self._condition.size + new.size)
             self._condition = np.append(self._condition, new.astype(np.int64))
+            self._listed = None  # it ends with the last condition known so far
             self._make_room()
             rows = self._row[conditions]
         return rows
@@ -220,6 +221,7 @@ class StepTable:
             new = distinct(codes[columns < 0])
             self._column[new] = np.arange(self._code.size, self._code.size + new.size)
             self._code = np.append(self._code, new.astype(np.int64))
+            self._listed = None
             self._make_room()
             columns = self._column[codes]
         return columns
@@ -231,7 +233,7 @@ class StepTable:
         if need[0] > rows or need[1] > columns:
             table = np.full((max(need[0], 2 * rows), max(need[1], columns)), -1, np.int64)
             table[:rows, :columns] = self._table
-            self._table, self._listed = table, None
+            self._table = table
 
     def _forget(self) -> None:
         self._row = self._column = self._condition = self._code = self._after = _NONE

@@ -250,12 +250,12 @@ class Replayer:
         recorded, pfns = batch.column("recorded_ret")[rows], batch.column("pfn")[rows]
         for (kind, check, ret), which in self._toggles.verdicts(taken):
             known = (recorded[which], mask[which])
-            function, base = self._function(kind)
+            function, base = self._form(FUNCTIONS[kind])
             answered(self.tally, function, base, check, ret, rows[which], batch.row, pfns[which], known, outcomes)
 
-    def _function(self, kind: EventKind) -> tuple[KernelFunction[Any], int]:
+    def _form(self, built_in: KernelFunction[Any]) -> tuple[KernelFunction[Any], int]:
         """Return this kernel's form of a function, and the number of its first check in outcomes."""
-        function = self.kernel.function(FUNCTIONS[kind])
+        function = self.kernel.function(built_in)
         return function, self._numbers.base[function.name]
 
     def _stretch(
@@ -289,7 +289,7 @@ class Replayer:
             self._watch(batch, row, kind, cell, outcomes)
         elif kind in _QUERIES:
             check, ret, pages = resource_query(self.machine, self.kernel, kind, cell)
-            self._answered(self._function(kind)[0], check, ret, batch.row + row, row, cell, outcomes)
+            self._answered(FUNCTIONS[kind], check, ret, batch.row + row, row, cell, outcomes)
             if outcomes is not None:
                 outcomes["pages"][row] = pages
         elif kind is EventKind.PGMAP_PFN_VALID:
@@ -308,7 +308,7 @@ class Replayer:
             step = count_steps(self.tally, call)
             self._answered(step.function, step.index, call.ret, row, at, cell, outcomes)
         elif call is not None:
-            self._answered(self.kernel.function(call.function), call.check, call.ret, row, at, cell, outcomes)
+            self._answered(call.function, call.check, call.ret, row, at, cell, outcomes)
         if (asked := self._transitions.asked) is not None:
             self._transitions.asked = None
             compare_asked(self.tally, row, cell("pfn") or 0, asked)
@@ -328,12 +328,12 @@ class Replayer:
         value = cell("recorded_ret")
         recorded = np.array([value or 0]), np.array([value is not None])
         pfn = np.array([cell("pfn") or 0], np.uint64)
-        base = self._numbers.base[function.name]
+        function, base = self._form(function)
         answered(self.tally, function, base, check, ret, np.array([at]), row - at, pfn, recorded, outcomes)
 
     def _metadata(self, batch: Batch, row: int, cell: Cell, outcomes: Outcomes | None) -> None:
         """Answer pgmap_pfn_valid for the pfns of one row."""
-        function, base = self._function(EventKind.PGMAP_PFN_VALID)
+        function, base = self._form(FUNCTIONS[EventKind.PGMAP_PFN_VALID])
         lookups = Lookups.of(batch, np.array([row]))
         pieces = metadata_pieces(self.machine, self.kernel, cell("pgmap") or 0)
         decided = metadata_counts(pieces, lookups.as_runs())

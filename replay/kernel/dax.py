@@ -86,8 +86,6 @@ def carry_out(machine: Machine, kernel: Kernel, plan: Plan, env: Sequence[int] =
             request = replace(asked.request, env=next(imposed) if asked.call is AddMemory else 0)
             call = asked.call(machine, kernel, request)
             call.begin()
-            if call.ret == 0:
-                call.happened("begin", call.request.start, call.request.end)
             call.done()
             asked = plan.send(call)
     except StopIteration as stop:
@@ -104,8 +102,8 @@ def aligned_pfns(span: tuple[int, int], geometry: Geometry) -> tuple[int, int]:
 
 def step_of(call: Call) -> Step:
     """Return the decision that a finished call came to."""
-    function = call.kernel.function(call.function)
-    return Step(f"{function.name}/{function.checks[call.check].id}", call.ret, function, call.check)
+    check = call.kernel.function(call.function).checks[call.check]
+    return Step(f"{call.function.name}/{check.id}", call.ret, call.function, call.check)
 
 
 def release(machine: Machine, first: int, last: int) -> None:

@@ -269,6 +269,11 @@ POISON = (
         evidence="recording",
     ),
     Feature(
+        "fewer-action-types",
+        "event types without the two that were never reported any more: poisoned huge page, second try of a free page",
+        "v5.17",
+    ),
+    Feature(
         "poison-waits-for-writeback",
         "a page off the LRU under writeback is waited for and handled like one on the LRU",
         "v5.13",

@@ -6,7 +6,7 @@ from replay.errors import UsageError
 from replay.kernel.poison_types import ActionType
 from replay.trace.poison import ActionResult
 
-__all__ = ("action_line", "kill_line", "trace_payload")
+__all__ = ("action_line", "kill_line", "trace_payload", "types_2009")
 
 _T = ActionType
 _TEXT_2009: dict[ActionType, str] = {
@@ -29,6 +29,11 @@ _TEXT_2009: dict[ActionType, str] = {
     _T.CLEAN_LRU: "clean LRU",
     _T.UNKNOWN: "unknown page state",
 }
+
+
+def types_2009(text: str) -> tuple[ActionType, ...]:
+    """Return the action types that v2.6.32 has a text for; several where it does not tell them apart."""
+    return tuple(action for action, words in _TEXT_2009.items() if words == text)
 
 
 def trace_payload(pfn: int, action: ActionType, result: ActionResult) -> str:

@@ -1,24 +1,34 @@
 """Action types of memory_failure: ids of our own, and what each kernel calls and numbers them.
 
 The number in a kernel's tracepoint is the position in its enum, which lost and gained members over the years; a recorded
-number means nothing without the version. Source: poison semantics 1.2 (v2.6.32) and 1.8, read in every tree named there.
+number means nothing without its layout. Versions are only presets of it: distributions carry backports under old version
+numbers, so a layout is also known by the features that moved members (``layout_by_features``) and by name. Source: poison
+semantics 1.2 (v2.6.32) and 1.8, read in every tree named there.
 """
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from enum import IntEnum
 
-from replay.errors import UsageError
+from replay.errors import UnknownNameError, UsageError
+from replay.kernel.features import FEATURES
+from replay.kernel.profiles import profile
 from replay.trace.poison import NO_ACTION
 
 __all__ = (
     "LAYOUTS",
     "ActionType",
     "Layout",
+    "changes_features",
     "decode",
     "kernel_version",
+    "layout_by_features",
+    "layout_matching",
+    "layout_named",
     "layout_of",
     "number",
 )
@@ -105,7 +115,8 @@ class Layout:
     Attributes:
         name: what changed with it.
         first: first kernel of the range, (major, minor).
-        last: last one, inclusive. Kernels between ranges were not read.
+        last: last one, inclusive. Kernels between ranges were not read. No mainline kernel has a layout whose ``last``
+            is before ``first``.
         types: members in order; the position is the number in the tracepoint.
     """
 
@@ -113,6 +124,12 @@ class Layout:
     first: tuple[int, int]
     last: tuple[int, int]
     types: tuple[ActionType, ...]
+
+    @property
+    def kernels(self) -> str:
+        """The kernels that have it, in words."""
+        first, last = (f"{major}.{minor}" for major, minor in (self.first, self.last))
+        return first if first == last else f"{first} to {last}"
 
 
 _LRU = (
@@ -171,6 +188,86 @@ LAYOUTS: tuple[Layout, ...] = (
 )
 
 
+@dataclass(frozen=True)
+class _Member:
+    type: ActionType
+    needs: str = ""  # the feature that brought it
+    unless: str = ""  # the feature that took it away
+
+
+# The enum of a kernel with given features, in order. "different page size" came and went between two presets, so that no
+# profile has it; its layout is known by name and version only.
+_MEMBERS = (
+    _Member(_T.KERNEL),
+    _Member(_T.KERNEL_HIGH_ORDER),
+    _Member(_T.SLAB, unless="late-action-types"),
+    _Member(_T.DIFFERENT_COMPOUND),
+    _Member(_T.POISONED_HUGE, unless="fewer-action-types"),
+    _Member(_T.HUGE),
+    _Member(_T.FREE_HUGE),
+    _Member(_T.GET_HWPOISON, needs="late-action-types"),
+    _Member(_T.NON_PMD_HUGE, unless="hugetlb-raw-list"),
+    _Member(_T.UNMAP_FAILED),
+    *(_Member(action) for action in _LRU),
+    _Member(_T.BUDDY_2ND, unless="fewer-action-types"),
+    _Member(_T.DAX, needs="memory-failure-dev-pagemap"),
+    _Member(_T.UNSPLIT_THP, needs="unsplit-thp-event"),
+    _Member(_T.ALREADY_POISONED, needs="already-poisoned-event"),
+    _Member(_T.PFN_MAP, needs="pfn-space-poison"),
+    _Member(_T.UNKNOWN),
+)
+
+
+def changes_features(kernel: str) -> bool:
+    """Return whether a kernel is named as a profile with features added or taken away.
+
+    The end of a release ("6.1.0+", "6.12.38+deb13-amd64") is none. What is nearly a feature is taken for one, so that a
+    misspelt one is refused and not passed over.
+    """
+    found = re.fullmatch(r"v?[\d.]+[+-](.+)", kernel)
+    if found is None:
+        return False
+    words = re.split(r"\+", found[1])[0]
+    exact = any(re.match(rf"{feature}(?![a-z0-9])", words) for feature in FEATURES)
+    return exact or bool(difflib.get_close_matches(words, FEATURES, cutoff=0.8))
+
+
+def layout_by_features(features: Set[str]) -> Layout:
+    """Return the enum layout of a kernel that has these features (and the tracepoint, which came before any of them)."""
+    types = tuple(
+        m.type for m in _MEMBERS if (not m.needs or m.needs in features) and (not m.unless or m.unless not in features)
+    )
+    known = next((layout for layout in LAYOUTS if layout.types == types), None)
+    return known or Layout("of these features", (1, 0), (0, 0), types)
+
+
+def layout_named(name: str) -> Layout:
+    """Return the layout of that name.
+
+    Raises:
+        UnknownNameError: there is none.
+    """
+    found = next((layout for layout in LAYOUTS if layout.name == name), None)
+    if found is None:
+        known = ", ".join(f"{layout.name} ({layout.kernels})" for layout in LAYOUTS)
+        raise UnknownNameError("layout", name, [layout.name for layout in LAYOUTS], f"known are {known}")
+    return found
+
+
+def layout_matching(numbers: Mapping[str, int]) -> Layout | None:
+    """Return the layout that a kernel's own table of texts shows; None when no known layout has those numbers.
+
+    Args:
+        numbers: the number of each text, as the format file of the event lists them. Some kernels leave texts out.
+    """
+    size = max(numbers.values(), default=-1) + 1
+    for layout in LAYOUTS:
+        texts = {action.display: number for number, action in enumerate(layout.types)}
+        if len(layout.types) == size and all(texts.get(text) == number for text, number in numbers.items()):
+            return layout
+    return None
+
+
 def kernel_version(kernel: str) -> tuple[int, int, int]:
     """Return (major, minor, patch) of a version string; a missing patch level is 0.
 
@@ -186,17 +283,19 @@ def kernel_version(kernel: str) -> tuple[int, int, int]:
 def layout_of(kernel: str) -> Layout:
     """Return the enum layout of a kernel.
 
+    Args:
+        kernel: a version ("6.1.192"), or a profile that adds and takes away features ("4.18+unsplit-thp-event").
+
     Raises:
         UsageError: it has no such enum, or its layout is not known.
     """
+    if changes_features(kernel):
+        return layout_by_features(profile(kernel).features)
     version = kernel_version(kernel)[:2]
     for layout in LAYOUTS:
         if layout.first <= version <= layout.last:
             return layout
-    known = ", ".join(
-        f"{f[0]}.{f[1]}" if f == t else f"{f[0]}.{f[1]} to {t[0]}.{t[1]}"
-        for f, t in ((x.first, x.last) for x in LAYOUTS)
-    )
+    known = ", ".join(layout.kernels for layout in LAYOUTS)
     raise UsageError(f"the action type numbers of kernel {kernel!r} are not known; known are those of {known}")
 
 

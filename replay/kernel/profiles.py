@@ -201,6 +201,7 @@ _ROWS = (
             "hugetlb-raw-list",
             "filter-eopnotsupp",
             "file-thp-split",
+            "fewer-action-types",
             "poison-waits-for-writeback",
             "extra-reference-per-handler",
             "collect-on-clean-drop",

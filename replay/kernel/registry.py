@@ -11,7 +11,7 @@ from replay.errors import UsageError
 from replay.kernel.calls import Call
 from replay.kernel.dax_rules import DAX_FUNCTIONS
 from replay.kernel.dax_sizes import DAX_DEVICE, SizeCall
-from replay.kernel.decision import KernelFunction
+from replay.kernel.decision import Check, KernelFunction
 from replay.kernel.device_calls import DAX_REGION, NAMESPACE, DeviceCall, DriverCall, NamespaceCall, RegionCall
 from replay.kernel.hotplug import AddMemory, RemoveMemory
 from replay.kernel.memremap import MemremapPages, MemunmapPages
@@ -77,6 +77,7 @@ FUNCTIONS: dict[EventKind, KernelFunction[Any]] = {
 # Kinds that are answered from the state code of a pfn alone.
 STATE_LOOKUPS = tuple(kind for kind, function in FUNCTIONS.items() if function in LOOKUP_FUNCTIONS)
 
+_NUMBERED = (*FUNCTIONS.values(), *DEVICE_FUNCTIONS)
 _MOST = 250  # checks are numbered in one byte, of which some values mean something else
 
 
@@ -87,10 +88,12 @@ class Numbering:
     Attributes:
         names: "function/check" by number.
         base: number of each function's first check, by the function's name.
+        checks: by number.
     """
 
     names: tuple[str, ...]
     base: Mapping[str, int]
+    checks: tuple[Check[Any], ...]
 
     @classmethod
     def of(cls, rules: Rules) -> Numbering:
@@ -99,13 +102,14 @@ class Numbering:
         Raises:
             UsageError: they are more than outcomes have numbers for.
         """
-        functions = [rules.function(function) for function in (*FUNCTIONS.values(), *DEVICE_FUNCTIONS)]
+        functions = [rules.function(function) for function in _NUMBERED]
         names = tuple(f"{f.name}/{check.id}" for f in functions for check in f.checks)
         if len(names) >= _MOST:
             raise UsageError(f"the candidate's functions have {len(names)} checks together; needed fewer than {_MOST}")
         sizes = [len(f.checks) for f in functions]
         starts = accumulate(sizes, initial=0)
-        return cls(names, {f.name: start for f, start in zip(functions, starts, strict=False)})
+        base = {f.name: start for f, start in zip(functions, starts, strict=False)}
+        return cls(names, base, tuple(check for f in functions for check in f.checks))
 
 
 _BUILT_IN = Numbering.of(BUILT_IN)

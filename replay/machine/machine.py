@@ -51,8 +51,8 @@ class Machine:
         self.nodes = IntervalMap()
         self.pages = Pages()
         self.tasks = Tasks(geometry.page_shift)
-        self.devices = Devices()
         self.marks = Marks()
+        self.devices = Devices()
         self.max_pfn = 0
         self.touched: list[tuple[int, int]] = []
         self._refresh_ram(0, 1 << 64 - geometry.page_shift)

@@ -34,6 +34,9 @@ LEAVES = (
     ("features",),
     ("import", "recording"),
     ("machine", "show"),
+    ("import", "rasdaemon"),
+    ("import", "machine"),
+    ("convert",),
 )
 
 

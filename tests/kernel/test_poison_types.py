@@ -8,9 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from replay.errors import UsageError
+from replay.errors import UnknownNameError, UsageError
 from replay.kernel.poison_lines import action_line, kill_line, trace_payload
-from replay.kernel.poison_types import LAYOUTS, ActionType, decode, kernel_version, layout_of, number
+from replay.kernel.poison_types import (
+    LAYOUTS,
+    ActionType,
+    Layout,
+    decode,
+    kernel_version,
+    layout_by_features,
+    layout_matching,
+    layout_named,
+    layout_of,
+    number,
+)
 from replay.kernel.profiles import PRESETS, profile
 from replay.trace.poison import NO_ACTION, ActionResult
 
@@ -100,6 +111,49 @@ def test_layouts_do_not_overlap() -> None:
     for before, after in pairwise(LAYOUTS):
         assert before.first <= before.last < after.first
     assert len({layout.name for layout in LAYOUTS}) == len(LAYOUTS)
+
+
+@pytest.mark.parametrize("kernel", [k for k in PRESETS if k != "v2.6.32"])
+def test_features_give_the_layout_of_the_version(kernel: str) -> None:
+    """Two ways to the same order: the ranges of versions, and the features that moved members."""
+    assert layout_by_features(profile(kernel).features) is layout_of(kernel)
+
+
+def test_a_backport_changes_the_layout_under_the_old_version() -> None:
+    """A 4.18.0 of a distribution with the members of 5.10: one version number, two layouts."""
+    backported = "v4.18+memory-failure-dev-pagemap+unsplit-thp-event"
+    assert layout_of("4.18.0").name == "before-dax"
+    assert layout_of(backported) is layout_of("5.10.223")
+    assert decode(backported, 20) is ActionType.DAX
+    assert layout_of("v6.1-hugetlb-raw-list").name == "two-fewer"
+    odd = layout_of("v5.10-memory-failure-dev-pagemap")
+    assert ActionType.DAX not in odd.types
+    assert odd not in LAYOUTS
+    with pytest.raises(UnknownNameError, match="did you mean unsplit-thp-event"):
+        layout_of("v4.18+unsplit-thp-evnt")
+
+
+@pytest.mark.parametrize("release", ["6.1.0+", "6.1.0-debug", "6.1.0-32-amd64", "6.1.192+deb12-amd64"])
+def test_the_end_of_a_release_is_no_feature(release: str) -> None:
+    assert layout_of(release) is layout_of("6.1")
+
+
+@pytest.mark.parametrize("layout", LAYOUTS, ids=lambda layout: layout.name)
+def test_a_table_of_texts_shows_the_layout(layout: Layout) -> None:
+    """Also when the kernel leaves texts out of it; not when a number differs."""
+    numbers = {action.display: number for number, action in enumerate(layout.types)}
+    assert layout_matching(numbers) is layout
+    without = {text: n for text, n in numbers.items() if text not in {"dax page", "non-pmd-sized huge page"}}
+    assert layout_matching(without) is layout
+    assert layout_matching(numbers | {"dirty LRU page": 1}) is None
+    assert layout_matching({}) is None
+
+
+def test_layouts_by_name() -> None:
+    for layout in LAYOUTS:
+        assert layout_named(layout.name) is layout
+    with pytest.raises(UnknownNameError, match=r"did you mean unsplit-thp\b.*unsplit-thp \(5.10 to 5.15\)"):
+        layout_named("unsplit-th")
 
 
 FIRST = profile("v2.6.32").features

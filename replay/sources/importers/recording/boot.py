@@ -2,39 +2,18 @@
 
 from __future__ import annotations
 
-import re
-from itertools import pairwise
 from typing import Any, NamedTuple
 
 from replay.errors import InputError
-from replay.trace.header import BootRange, MachineDescription, Resource
+from replay.sources.importers.machine.blocks import block_nodes
+from replay.sources.importers.machine.iomem import parse_iomem, resources
+from replay.sources.importers.machine.memory import boot_memory, node_spans
+from replay.trace.header import MachineDescription
 
-from .dumps import IomemEntry, SectionsDump, block_nodes, node_spans, parse_iomem, parse_sections, sysctls
+from .dumps import SectionsDump, parse_sections, sysctls
 from .files import Folder
 
-__all__ = ("RESOURCE_FLAGS", "Boot", "meta_number", "read_boot")
-
-SYSTEM_RAM = "System RAM"
-
-
-class _Flags(NamedTuple):
-    busy: bool
-    ram: bool
-
-
-RESOURCE_FLAGS: tuple[tuple[str, _Flags], ...] = (
-    # name in /proc/iomem (a pattern for the whole name): busy, System RAM flag. First match; nested entries inherit
-    # from a System RAM parent; anything not listed is a region that some driver claimed: busy.
-    (r"System RAM(?: \(\w+\))?", _Flags(busy=True, ram=True)),
-    (r"Persistent Memory(?: \(legacy\))?", _Flags(busy=False, ram=False)),
-    (r"Soft Reserved", _Flags(busy=False, ram=False)),
-    (r"Reserved", _Flags(busy=False, ram=False)),
-    (r"PCI Bus .*", _Flags(busy=False, ram=False)),
-    (r"PCI (?:MMCONFIG|ECAM) .*", _Flags(busy=False, ram=False)),
-    (r"[0-9a-f]{4}:[0-9a-f]{2}:[0-9a-f]{2}\.[0-7]", _Flags(busy=False, ram=False)),
-    (r"CXL Window \d+", _Flags(busy=False, ram=False)),
-    (r".*", _Flags(busy=True, ram=False)),
-)
+__all__ = ("Boot", "meta_number", "read_boot")
 
 # x86-64 with 5-level paging puts its memory map below the addresses that 4-level paging can form.
 _FOUR_LEVEL_LOWEST = 0xFFFF_8000_0000_0000
@@ -92,8 +71,16 @@ def read_boot(folder: Folder, warn: list[str]) -> Boot:
         kernel=kernel,
         release=folder.optional("uname_r.txt").strip() or str(meta.get("kernel_release", "")),
         sysctls=sysctls(folder.optional("vmstate.txt")),
-        memory=_memory(folder, iomem, page_shift, block_bytes >> page_shift, warn),
-        resources=_resources(iomem),
+        memory=boot_memory(
+            iomem,
+            page_shift,
+            block_bytes >> page_shift,
+            block_nodes(folder.optional("memory_blocks.txt")),
+            node_spans(folder.optional("zoneinfo.txt")),
+            folder.path / "iomem.txt",
+            warn,
+        ),
+        resources=resources(iomem),
     )
     name = f"{kernel}/{meta.get('scenario', folder.path.name)}"
     return Boot(machine, name, base, meta_number(folder, meta, "struct_page_size"), sections)
@@ -116,50 +103,3 @@ def meta_number(folder: Folder, meta: dict[str, Any], key: str) -> int:
     if not isinstance(number, int) or isinstance(number, bool) or number <= 0:
         raise InputError(folder.path / "meta.json", f"{key} = {value!r}", "a positive number")
     return number
-
-
-def _resources(entries: list[IomemEntry]) -> tuple[Resource, ...]:
-    resources: list[Resource] = []
-    inside: list[_Flags | None] = []  # per depth: the flags handed down by a System RAM entry
-    for entry in entries:
-        own = next(flags for pattern, flags in RESOURCE_FLAGS if re.fullmatch(pattern, entry.name))
-        inside = inside[: entry.depth]
-        flags = (inside[-1] if inside else None) or own
-        inside.append(flags if flags.ram else None)
-        resources.append(Resource(entry.start, entry.end, entry.name, flags.busy, flags.ram))
-    return tuple(resources)
-
-
-def _memory(
-    folder: Folder, entries: list[IomemEntry], page_shift: int, block: int, warn: list[str]
-) -> tuple[BootRange, ...]:
-    """Return the top-level System RAM entries, rounded inward to pages and cut where the node changes."""
-    nodes = block_nodes(folder.optional("memory_blocks.txt"))
-    spans = node_spans(folder.optional("zoneinfo.txt"))
-    ranges: list[BootRange] = []
-    for entry in entries:
-        start, end = -(-entry.start >> page_shift), (entry.end + 1) >> page_shift
-        if entry.depth or entry.name != SYSTEM_RAM or start >= end:
-            continue
-        cuts = {start, end, *range(start - start % block + block, end, block)}
-        cuts |= {border for low, high, _ in spans for border in (low, high) if start < border < end}
-        for low, high in pairwise(sorted(cuts)):
-            node = _node_of(low, nodes.get(low // block, ()), spans, warn)
-            if ranges and ranges[-1].end == low and ranges[-1].node == node and low != start:
-                ranges[-1] = BootRange(ranges[-1].start, high, node)
-            else:
-                ranges.append(BootRange(low, high, node))
-    if not ranges:
-        raise InputError(folder.path / "iomem.txt", "no System RAM", "memory that the machine booted with")
-    return tuple(ranges)
-
-
-def _node_of(pfn: int, nodes: tuple[int, ...], spans: list[tuple[int, int, int]], warn: list[str]) -> int:
-    if len(nodes) == 1:
-        return nodes[0]
-    for low, high, node in spans:
-        if low <= pfn < high and (not nodes or node in nodes):
-            return node
-    if nodes:
-        warn.append(f"the memory block of pfn {pfn:#x} belongs to nodes {nodes}, and zoneinfo.txt does not say which")
-    return nodes[0] if nodes else 0

@@ -1,4 +1,4 @@
-"""Parsers for the /proc and /sys copies of a recording: iomem, sections, memory blocks, zones, sysctls, probes."""
+"""Parsers for the copies that only a recording has: sections, sysctls, probes, losses."""
 
 from __future__ import annotations
 
@@ -9,14 +9,10 @@ from replay.errors import InputError
 from replay.trace.schema import SectionFlags
 
 __all__ = (
-    "IomemEntry",
     "SectionsDump",
     "action_types",
     "armed_probes",
-    "block_nodes",
     "kprobe_misses",
-    "node_spans",
-    "parse_iomem",
     "parse_sections",
     "stats_losses",
     "sysctls",
@@ -29,19 +25,7 @@ _FLAG_LETTERS = {
     "E": SectionFlags.EARLY,
     "T": SectionFlags.TAINT_ZONE_DEVICE,
 }
-_IOMEM = re.compile(r"( *)([0-9a-f]+)-([0-9a-f]+) : (.*)")
 _SECTION = re.compile(r"(\d+) (?:0x)?([0-9a-f]+) 0x[0-9a-f]+ ([PMOET-]{5}) ([0-9a-f]{1,16})")
-_ZONE = re.compile(r"Node (\d+), zone +\w+\n(.*?)(?=^Node |\Z)", re.M | re.S)
-
-
-@dataclass(frozen=True)
-class IomemEntry:
-    """A line of /proc/iomem: bytes [start, end], inclusive; depth 0 is a top-level entry."""
-
-    depth: int
-    start: int
-    end: int
-    name: str
 
 
 @dataclass(frozen=True)
@@ -55,27 +39,6 @@ class SectionsDump:
 
     vmemmap_base: int
     sections: tuple[tuple[int, int, int], ...]
-
-
-def parse_iomem(text: str, where: object) -> list[IomemEntry]:
-    """Parse /proc/iomem, in file order.
-
-    Raises:
-        InputError: a line is none of /proc/iomem, the file is empty, or it was read without privileges.
-    """
-    entries = []
-    for number, line in enumerate(text.splitlines(), 1):
-        found = _IOMEM.fullmatch(line.rstrip())
-        if found is None:
-            if line.strip():
-                raise InputError(f"{where}:{number}", repr(line[:80]), "`START-END : NAME` in hexadecimal")
-            continue
-        entries.append(IomemEntry(len(found[1]) // 2, int(found[2], 16), int(found[3], 16), found[4]))
-    if not entries:
-        raise InputError(where, "an empty file", "a copy of /proc/iomem")
-    if all(entry.end == 0 for entry in entries):
-        raise InputError(where, "addresses that are all zero", "real addresses", "read /proc/iomem as root")
-    return entries
 
 
 def parse_sections(text: str, where: object) -> SectionsDump:
@@ -97,22 +60,6 @@ def parse_sections(text: str, where: object) -> SectionsDump:
     if not sections:
         raise InputError(where, "no section", "one line per present section")
     return SectionsDump(int(base[1], 16) if base else 0, tuple(sections))
-
-
-def block_nodes(text: str) -> dict[int, tuple[int, ...]]:
-    """Parse memory_blocks.txt: the nodes of each memory block, by block number."""
-    found = re.findall(r"^memory(\d+) .*\bnode=([\d,]+)", text, re.M)
-    return {int(number): tuple(int(node) for node in nodes.split(",") if node) for number, nodes in found}
-
-
-def node_spans(text: str) -> list[tuple[int, int, int]]:
-    """Parse /proc/zoneinfo: (first pfn, pfn after the last, node) of every zone that spans something, ascending."""
-    spans = []
-    for node, body in _ZONE.findall(text):
-        spanned, start = re.search(r"^\s+spanned\s+(\d+)", body, re.M), re.search(r"^\s+start_pfn:\s+(\d+)", body, re.M)
-        if spanned and start and int(spanned[1]):
-            spans.append((int(start[1]), int(start[1]) + int(spanned[1]), int(node)))
-    return sorted(spans)
 
 
 def sysctls(text: str) -> dict[str, int]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 
+from replay.sources.importers.machine.iomem import parse_iomem
 from replay.trace.schema import EventKind, SectionFlags
 
 from .boot import Boot
-from .dumps import parse_iomem
 from .files import Folder
 from .ftrace import Events
 from .nd_dumps import read_nd

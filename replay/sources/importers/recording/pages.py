@@ -2,41 +2,14 @@
 
 from __future__ import annotations
 
-from enum import IntEnum
 from typing import NamedTuple
 
+from replay.sources.importers.machine.pageflags import Kpf
 from replay.trace.poison import PageFlag, PageKind
 
 __all__ = ("HUGE_ORDER", "Kpf", "PageView", "is_readable", "read_page")
 
 HUGE_ORDER = 9  # of a 2 MiB folio
-
-
-class Kpf(IntEnum):
-    """Bits of /proc/kpageflags."""
-
-    UPTODATE = 1 << 3
-    DIRTY = 1 << 4
-    LRU = 1 << 5
-    SLAB = 1 << 7
-    WRITEBACK = 1 << 8
-    BUDDY = 1 << 10
-    MMAP = 1 << 11
-    ANON = 1 << 12
-    SWAPCACHE = 1 << 13
-    HEAD = 1 << 15
-    TAIL = 1 << 16
-    HUGE = 1 << 17
-    UNEVICTABLE = 1 << 18
-    HWPOISON = 1 << 19
-    NOPAGE = 1 << 20
-    KSM = 1 << 21
-    THP = 1 << 22
-    OFFLINE = 1 << 23
-    ZERO = 1 << 24
-    PGTABLE = 1 << 26
-    RESERVED = 1 << 32
-    MLOCKED = 1 << 33
 
 
 class _Rule(NamedTuple):

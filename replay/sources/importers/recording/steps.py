@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import re
 
-from .dumps import block_nodes
+from replay.sources.importers.machine.blocks import block_nodes
+
 from .files import Folder
 from .ftrace import Events
 from .rows import Row

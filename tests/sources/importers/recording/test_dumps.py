@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from replay.errors import InputError
+from replay.sources.importers.machine.iomem import IomemEntry, parse_iomem
+from replay.sources.importers.machine.memory import node_spans
 from replay.sources.importers.recording import dumps
 from replay.sources.importers.recording.boot import Boot, read_boot
 from replay.sources.importers.recording.files import Folder
@@ -21,10 +23,10 @@ def boot(lab: Lab, warn: list[str] | None = None) -> Boot:
 
 def test_iomem() -> None:
     text = "00001000-0009fbff : System RAM\n100000000-11bffffff : A b\n  100000000-100000fff : c\n"
-    assert dumps.parse_iomem(text, "iomem.txt") == [
-        dumps.IomemEntry(0, 0x1000, 0x9FBFF, "System RAM"),
-        dumps.IomemEntry(0, 0x1_0000_0000, 0x1_1BFF_FFFF, "A b"),
-        dumps.IomemEntry(1, 0x1_0000_0000, 0x1_0000_0FFF, "c"),
+    assert parse_iomem(text, "iomem.txt") == [
+        IomemEntry(0, 0x1000, 0x9FBFF, "System RAM"),
+        IomemEntry(0, 0x1_0000_0000, 0x1_1BFF_FFFF, "A b"),
+        IomemEntry(1, 0x1_0000_0000, 0x1_0000_0FFF, "c"),
     ]
 
 
@@ -38,7 +40,7 @@ def test_iomem() -> None:
 )
 def test_iomem_that_is_refused(text: str, found: str) -> None:
     with pytest.raises(InputError, match=found):
-        dumps.parse_iomem(text, "iomem.txt")
+        parse_iomem(text, "iomem.txt")
 
 
 def test_sections() -> None:
@@ -77,7 +79,7 @@ def test_small_files() -> None:
         "Node 0, zone   Movable\n        spanned  0\n  start_pfn:   0\n"
         "Node 1, zone    DMA32\n        spanned  16\n  start_pfn: 512000\n"
     )
-    assert dumps.node_spans(zones) == [(1, 4096, 0), (512000, 512016, 1)]
+    assert node_spans(zones) == [(1, 4096, 0), (512000, 512016, 1)]
     types = 'print fmt: "x", __print_symbolic(REC->type, { 0, "reserved kernel page" }, { 17, "dax page" }), ' \
             '__print_symbolic(REC->result, { 0, "Ignored" })'  # fmt: skip
     assert dumps.action_types(types) == {"reserved kernel page": 0, "dax page": 17}

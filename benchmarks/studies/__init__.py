@@ -1,0 +1,1 @@
+"""Studies: questions answered with generated traces, and the tables that the answers stand in."""

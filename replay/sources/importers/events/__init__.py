@@ -1,0 +1,1 @@
+"""Importers of events that other tools printed: ftrace, trace-cmd and perf text, kernel logs."""
