@@ -28,9 +28,9 @@ def command(
 
     [bold]Examples[/bold]
 
-      replay explain traces/recorded/6.1.192-s2a-pmem-collision.arrow 74
+      replay explain traces/recorded/6.1.192-s2a-pmem-collision.arrow 195
 
-      replay explain traces/recorded/6.1.192-s2a-pmem-collision.arrow 74 --profile v5.11 --profile v5.12
+      replay explain traces/recorded/6.1.192-s2a-pmem-collision.arrow 195 --profile v5.11 --profile v5.12
 
       replay explain walk.arrow 1200 --pfn 0x11c1ff --all
 

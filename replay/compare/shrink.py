@@ -134,6 +134,7 @@ def shrink(
     if not shrinker.shows(found.machine, rows):
         raise UsageError(f"{trace.path}: row {row} does not show {target.words} by itself")
     shrinker.events()
+    shrinker.drivers()
     shrinker.columns()
     shrinker.lookups()
     shrinker.memory()
@@ -208,6 +209,17 @@ class _Shrinker:
                 if not (row.get("call") == call and row.get("phase", 0) > Phase.BEGIN)
             ]
             self._take(rows)
+
+    def drivers(self) -> None:
+        """Let calls that drivers made stand by themselves, without the drivers."""
+        for driver in sorted({row["caller"] for row in self._found.rows if "caller" in row}):
+            self._take(
+                [
+                    {n: v for n, v in row.items() if n != "caller"} if row.get("caller") == driver else row
+                    for row in self._found.rows
+                    if row["kind"] not in DEVICE_CALLS or row.get("call") != driver
+                ]
+            )
 
     def columns(self) -> None:
         """Leave out columns: of all rows at once, or of single rows."""

@@ -27,7 +27,7 @@ def test_agreement(replay) -> None:
 def test_differences_are_shown_with_their_cause_and_exit_code(replay, missing_check: Path) -> None:
     answer = replay("native", missing_check, COLLISION, "--baseline", "v5.12", "--processes", 6, "--rounds", 1)
     assert answer.code == 1
-    assert "row 38, pfns 0x11c000-0x11c44b: table NULL (subsection: the subsection is not populated)" in answer.out
+    assert "row 72, pfns 0x11c000-0x11c44b: table NULL (subsection: the subsection is not populated)" in answer.out
     assert "16,497 differ" in answer.out
     assert "baseline v5.12" in answer.out
     assert "ns per call" in answer.out

@@ -2,18 +2,20 @@
 
 from collections import Counter
 
+import numpy as np
 import pytest
 
 from replay.compare.explain import explain
 from replay.engine.replay import replay_trace
 from replay.errors import UsageError
 from replay.kernel.other_functions import OTHER_FUNCTIONS
+from replay.kernel.profiles import profile
 from replay.kernel.registry import FUNCTIONS
 from replay.report.explain import origin
 from replay.session import named
 from replay.trace.header import BootRange
 from replay.trace.reader import TraceFile
-from replay.trace.schema import EventKind
+from replay.trace.schema import DaxAction, EventKind
 from tests.trace.build import lookup, machine, write
 
 SERIES = "examples/candidates/zone_device_series.py:series"
@@ -125,3 +127,23 @@ def test_every_check_of_every_function_has_an_origin():
     for function in (*FUNCTIONS.values(), *OTHER_FUNCTIONS):
         for check in function.checks:
             assert "v" in origin(function.name, check)
+
+
+def test_a_driver_is_explained_check_by_check() -> None:
+    """A row about a device shows all checks up to the first call that the driver makes; later rows are refused."""
+    with TraceFile.open("traces/recorded/6.1.192-s4-kmem.arrow") as trace:
+        rows = [
+            batch.row + int(at)
+            for batch in trace.batches()
+            for at in np.flatnonzero(
+                (batch.column("kind") == EventKind.DAX_DRIVER) & (batch.column("key") == DaxAction.NEW_ID)
+            )
+        ]
+        found = explain(trace, rows[0], profile("v6.1.192"))
+        decided = [(asked.function, asked.decided.id) for asked in found.asked]
+        assert decided == [
+            ("dax_id", "stored"),
+            ("dax_bus_match", "id"),
+            ("dax_bus_probe", "kmem"),
+            ("kmem_reserve", "reserved"),
+        ]
