@@ -13,7 +13,7 @@ import traceback
 import typer
 
 from replay import __version__
-from replay.cli import features, import_, info, profiles, run, validate
+from replay.cli import features, import_, info, lab, profiles, record, run, validate
 from replay.cli.common import add_command, emit_json
 from replay.errors import InputError, ReplayError
 
@@ -52,6 +52,8 @@ add_command(app, "validate", validate.command)
 add_command(app, "profiles", profiles.command)
 add_command(app, "features", features.command)
 app.add_typer(import_.app, name="import")
+add_command(app, "record", record.command)
+add_command(app, "lab", lab.command)
 
 
 def main(arguments: list[str] | None = None) -> None:

@@ -69,6 +69,17 @@ _ROWS = (
     Scenario("s5-poison-ram", "every kind of RAM page, every way to poison it, every kill policy"),
     Scenario("s6-poison-dax", "device-dax and filesystem-dax pages, small and huge",
              ("-m", "3G,slots=8,maxmem=16G", *_nvdimm("nv0", 514), *_nvdimm("nv1", 514))),
+    Scenario("s8-poison-rules", "filter, hugetlb pages partly poisoned, pinned, promised or of 1 GiB, odd page cache",
+             ("-m", "4G"), "hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=16 default_hugepagesz=2M"),
+    Scenario("s9-machine-check", "errors that the hardware reports, to the task that consumed them and to others",
+             ("-m", "2G")),
+    Scenario("s10-hotplug-rules", "RAM of the boot removed and added again; memory that holds its own memmap",
+             ("-m", "2G,slots=8,maxmem=16G", "-object", "memory-backend-ram,id=m0,size=2G",
+              "-numa", "node,nodeid=0,cpus=0-1,memdev=m0"),
+             "movable_node memmap=512M@0x100000000 memory_hotplug.memmap_on_memory=1",
+             devices=("-object", "memory-backend-ram,id=bebd,size=512M", "-device", "pc-dimm,id=bd,memdev=bebd,node=0")),
+    Scenario("s11-dax-ranges", "memory that the firmware sets aside, as dax devices of one and of several ranges",
+             ("-m", "6G"), "memmap=1G%0x140000000-1+0xefffffff"),
 )  # fmt: skip
 
 SCENARIOS: dict[str, Scenario] = {row.name: row for row in _ROWS}

@@ -177,11 +177,11 @@ value() { # HEX without 0x
 }
 symbol() { value "$(awk -v n="$1" '$2 == n { print $1; exit }' "$WORK/symbols")"; }
 kernel_words() { # ADDRESS COUNT : that many 8-byte words in hexadecimal, one per line
-    while read -r _va _off _size; do
-        _into=$(($1 - _va))
-        if [ $_into -lt 0 ] || [ $((_into + $2 * 8)) -gt "$_size" ]; then continue; fi
-        dd if=/proc/kcore bs=8 skip=$(((_off + _into) / 8)) count="$2" 2>/dev/null | od -An -v -t x8 | tr -s ' ' '\n' |
-            sed '/^$/d'
+    while read -r _kAddress _kOffset _kSize; do
+        _kInto=$(($1 - _kAddress))
+        if [ $_kInto -lt 0 ] || [ $((_kInto + $2 * 8)) -gt "$_kSize" ]; then continue; fi
+        dd if=/proc/kcore bs=8 skip=$(((_kOffset + _kInto) / 8)) count="$2" 2>/dev/null | od -An -v -t x8 |
+            tr -s ' ' '\n' | sed '/^$/d'
         return
     done <"$WORK/segments"
 }
@@ -503,9 +503,12 @@ undo() { # takes back everything that was changed; may run twice
     [ -n "${WORK:-}" ] && rm -rf "$WORK"
     return 0
 }
+alive() { # PID : it runs, and does not only wait to be reaped
+    case $(awk '/^State:/ { print $2 }' "/proc/$1/status" 2>/dev/null) in '' | Z | X) return 1 ;; esac
+}
 guard() { # runs beside the recording: ends it when the parent is gone, cleans up when it was killed
     trap '' INT HUP TERM
-    while kill -0 "$1" 2>/dev/null; do
+    while alive "$1"; do
         if [ "$KEEP" = 0 ] && [ "$(awk '/^PPid:/ { print $2 }' "/proc/$1/status" 2>/dev/null)" != "$2" ]; then
             kill -TERM "$1" 2>/dev/null
         fi
@@ -606,7 +609,7 @@ wait_for_end() {
     _left=${SECONDS_LEFT:-}
     STATUS=0
     while [ -z "${INTERRUPTED:-}" ]; do
-        if [ -n "${CHILD:-}" ] && ! kill -0 "$CHILD" 2>/dev/null; then
+        if [ -n "${CHILD:-}" ] && ! alive "$CHILD"; then
             wait "$CHILD"
             STATUS=$?
             break

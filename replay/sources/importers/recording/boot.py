@@ -92,11 +92,17 @@ def read_boot(folder: Folder, warn: list[str]) -> Boot:
         kernel=kernel,
         release=folder.optional("uname_r.txt").strip() or str(meta.get("kernel_release", "")),
         sysctls=sysctls(folder.optional("vmstate.txt")),
+        config=_config(folder.optional("vmstate.txt")),
         memory=_memory(folder, iomem, page_shift, block_bytes >> page_shift, warn),
         resources=_resources(iomem),
     )
     name = f"{kernel}/{meta.get('scenario', folder.path.name)}"
     return Boot(machine, name, base, meta_number(folder, meta, "struct_page_size"), sections)
+
+
+def _config(vmstate: str) -> dict[str, bool]:
+    """Return what the parameters of the kernel say that decisions depend on, where it is not the default."""
+    return {"memmap_on_memory": True} if re.search(r"^memory_hotplug.memmap_on_memory=[Y1f]", vmstate, re.M) else {}
 
 
 def _word(folder: Folder, meta: dict[str, Any], key: str) -> str:

@@ -169,18 +169,21 @@ static u64 ksym(const char *name)
 	if (c) fclose(c);
 	return 0;
 }
+static u64 huge_pages = 512;	// of the hugetlb page at hand
+#define B(n) (1UL << (n))
 // Struct page of a pfn: flags, compound_head, mapping, _mapcount, _refcount. The offsets are those of x86-64 since v4.18.
-static void pagej(FILE *o, const char *tag, u64 pfn)
+static void pagej(FILE *o, const char *tag, u64 pfn, u64 kpf)
 {
-	static u64 base; unsigned char b[64]; u64 w[8]; int c[2];
+	static u64 base; unsigned char b[64]; u64 w[8]; int c[2], h[2] = { 0, -1 };
 	if (!base && kread(ksym("vmemmap_base"), &base, 8)) base = 1;
 	if (base == 1 || kread(base + pfn * 64, b, 64)) { fprintf(o, "\"page_%s\":null,", tag); return; }
 	memcpy(w, b, 64); memcpy(c, b + 48, 8);
-	fprintf(o, "\"page_%s\":{\"flags\":\"%#lx\",\"head\":\"%#lx\",\"mapping\":\"%#lx\",\"mapcount\":%d,\"refcount\":%d},", tag, w[0], w[1], w[3], c[0], c[1]);
+	fprintf(o, "\"page_%s\":{\"flags\":\"%#lx\",\"head\":\"%#lx\",\"mapping\":\"%#lx\",\"mapcount\":%d,\"refcount\":%d", tag, w[0], w[1], w[3], c[0], c[1]);
+	if ((kpf & B(17)) && !kread(base + (pfn & ~(huge_pages - 1)) * 64, b, 64)) { memcpy(h, b + 48, 8); fprintf(o, ",\"head_refcount\":%d", h[1]); }
+	fprintf(o, "},");
 }
 // ---- find: pick pfns by kpageflags from the boot snapshot, then re-verify -------------------------
 struct kindbit { const char *n; u64 set, clr; };
-#define B(n) (1UL << (n))
 static struct kindbit kinds[] = {
 	{ "slab", B(7), B(19) }, { "buddy", B(10), B(19) | B(32) }, { "buddy-any", B(10), B(19) }, { "pgtable", B(26), B(19) }, { "reserved", B(32), B(19) }, { "nopage", B(20), 0 },
 	{ "lru", B(5), B(19) | B(17) | B(22) }, { "mmap", B(11), B(19) }, { "hugetlb", B(17), B(19) }, { "tail", B(16), B(19) | B(17) }, { "hwpoison", B(19), 0 },
@@ -223,6 +226,16 @@ static int cmd_find(int c, char **v)
 	return 0;
 }
 // ---- raw injections ------------------------------------------------------
+static int ctl_line(const char *line, char *b, int n);
+static void poisoned(u64 pfn) { for (int i = 0, ok; i < 300 && !(kpf(pfn, &ok) & B(19)); i++) usleep(10000); usleep(50000); }
+// A memory error as the hardware reports it, raised by the emulator on cpu 1: action required (a load of this very task)
+// or action optional (found by a scrubber). The handler runs later, so wait for its mark on the page.
+static int machine_check(int required, u64 pfn)
+{
+	char l[160], b[4096];
+	snprintf(l, sizeof l, "hmp mce 1 9 %s %#lx 0x8c", required ? "0xbd80000000000134 0x7" : "0xbd000000000000c0 0x5", pfn * PG);
+	int r = ctl_line(l, b, sizeof b) ? -EIO : 0; printf("%s -> %s\n", l, b); poisoned(pfn); return r;
+}
 static int inject(const char *m, u64 pfn)
 {
 	char s[64], l[64];
@@ -231,6 +244,7 @@ static int inject(const char *m, u64 pfn)
 	if (!strcmp(m, "soft")) return wrstr("/sys/devices/system/memory/soft_offline_page", s);
 	if (!strcmp(m, "corrupt")) return wrstr("/sys/kernel/debug/hwpoison/corrupt-pfn", l);
 	if (!strcmp(m, "unpoison")) return wrstr("/sys/kernel/debug/hwpoison/unpoison-pfn", l);
+	if (!strncmp(m, "mce", 3)) return machine_check(!strcmp(m, "mce-ar"), pfn);
 	return -EINVAL;
 }
 static int next_id(void)
@@ -244,7 +258,17 @@ static void kpj(FILE *o, const char *tag, u64 pfn)
 	int a, b; u64 f = kpf(pfn, &a), n = kpc(pfn, &b);
 	if (a == 1) fprintf(o, "\"kpageflags_%s\":\"%#lx\",", tag, f); else fprintf(o, "\"kpageflags_%s\":null,", tag);
 	if (b == 1) fprintf(o, "\"kpagecount_%s\":%lu,", tag, n); else fprintf(o, "\"kpagecount_%s\":null,", tag);
-	pagej(o, tag, pfn);
+	pagej(o, tag, pfn, a == 1 ? f : 0);
+}
+static long debugfs(const char *name) { char p[96]; snprintf(p, sizeof p, "/sys/kernel/debug/hwpoison/%s", name); FILE *f = fopen(p, "r"); long v = 0; if (f) { if (fscanf(f, "%li", &v) != 1) v = 0; fclose(f); } return v; }
+static long pool(const char *name) { char p[128]; snprintf(p, sizeof p, "/sys/kernel/mm/hugepages/hugepages-%lukB/%s", huge_pages * 4, name); return rdlong(p); }
+static void factj(FILE *o, u64 flags, int pins, const char *mapping, long owner)
+{
+	if (debugfs("corrupt-filter-enable") > 0) fprintf(o, "\"filter\":{\"mask\":\"%#lx\",\"value\":\"%#lx\"},", debugfs("corrupt-filter-flags-mask"), debugfs("corrupt-filter-flags-value"));
+	if (flags & B(17)) fprintf(o, "\"hugetlb\":{\"pages\":%lu,\"free\":%ld,\"reserved\":%ld},", huge_pages, pool("free_hugepages"), pool("resv_hugepages"));
+	if (pins) fprintf(o, "\"pins\":%d,", pins);
+	if (mapping) fprintf(o, "\"mapping\":\"%s\",", mapping);
+	if (owner != 1) fprintf(o, "\"owner_ret\":%ld,", owner);
 }
 static const char *ifn(const char *m)
 {
@@ -254,14 +278,16 @@ static const char *ifn(const char *m)
 	if (!strcmp(m, "unpoison")) return "debugfs hwpoison/unpoison-pfn";
 	if (!strcmp(m, "mhard")) return "madvise MADV_HWPOISON";
 	if (!strcmp(m, "msoft")) return "madvise MADV_SOFT_OFFLINE";
+	if (!strncmp(m, "mce", 3)) return "machine check";
 	return "none";
 }
 static int is_inj(const char *m) { return !strcmp(m, "hard") || !strcmp(m, "corrupt"); }
 static int raw_poison(const char *m, u64 pfn, const char *label)
 {
+	int okf; u64 fl = kpf(pfn, &okf); char *own = strstr(label, "owner=");
 	int id = next_id(); FILE *o = fopen(victims(), "a"); char *buf; size_t bl; FILE *b = open_memstream(&buf, &bl);
 	fprintf(b, "{\"id\":%d,\"action\":\"raw\",\"t\":%.6f,\"kind\":\"%s\",\"pfn\":\"%#lx\",", id, now(), label, pfn);
-	kpj(b, "before", pfn);
+	kpj(b, "before", pfn); factj(b, fl, 0, 0, own ? atol(own + 6) : 1);
 	fprintf(b, "\"inject\":\"%s\",\"inject_value\":\"%#lx\",\"early_kill_sysctl\":%ld,\"hwcorrupted_kb_before\":%ld,", ifn(m),
 		(!strcmp(m, "hard") || !strcmp(m, "soft")) ? pfn * PG : pfn, rdlong("/proc/sys/vm/memory_failure_early_kill"), meminfo("HardwareCorrupted"));
 	mark("VICTIM id=%d begin raw kind=%s pfn=%#lx inject=%s", id, label, pfn, ifn(m));
@@ -297,7 +323,7 @@ struct sev { int phase, code; u64 addr; int lsb; };
 struct sharer { volatile int pid, nev; struct sev ev[8]; volatile int touched; };
 struct ctl {
 	volatile u64 vaddr, len, pfn, pagemap; volatile int ready, fail, cmd, ret, err, done; volatile char why[128];
-	volatile int phase; struct sharer sh[MAXSH];
+	volatile int phase, pins; struct sharer sh[MAXSH];
 } *ct;
 static int me; static sigjmp_buf jb; static volatile int injmp;
 static void onbus(int s, siginfo_t *si, void *u)
@@ -319,7 +345,7 @@ static char *align_map(size_t len, int flags, int fd, int prot)
 	char *a = (char *)(((u64)r + HPG - 1) & ~(HPG - 1));
 	return mmap(a, len, prot, flags | MAP_FIXED, fd, 0);
 }
-struct vopt { const char *kind, *inj, *path; int early, share, handler, touch, free_first, unpoison, rdonly, again; long sub, off; int node; };
+struct vopt { const char *kind, *inj, *path; int early, share, handler, touch, free_first, unpoison, rdonly, again, pin; long sub, off, second, owner; int node; };
 static volatile char sink;
 static int is(const char *k, const char *p) { return !strcmp(k, p); }
 static int pre(const char *k, const char *p) { return !strncmp(k, p, strlen(p)); }
@@ -355,9 +381,34 @@ static char *setup(struct vopt *o)
 	} else if (is(k, "shmem-thp")) {
 		len = 2 * HPG; fd = syscall(SYS_memfd_create, "lab", 0); if (ftruncate(fd, len)) goto f;
 		m = align_map(len, MAP_SHARED, fd, RW); madvise(m, len, MADV_HUGEPAGE); memset(m, 1, len);
+	} else if (pre(k, "hugetlb-unmapped")) {	// a free page of the pool; with -reserved, every other free page is promised to a mapping
+		m = mmap(0, HPG, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (21 << 26), -1, 0); if (m == MAP_FAILED) goto f;
+		m[0] = 1; u64 e = pagemap_of(getpid(), (u64)m); ct->pagemap = e + sub; ct->pfn = (e & ((1UL << 55) - 1)) + sub; munmap(m, HPG);
+		if (strstr(k, "reserved")) { size_t n = pool("free_hugepages") * HPG; if (mmap(0, n, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_HUGETLB | (21 << 26), -1, 0) == MAP_FAILED) goto f; }
+	} else if (pre(k, "hugetlb-busy")) {	// other processes keep the lock of the file's mappings taken nearly all the time
+		len = HPG; fd = syscall(SYS_memfd_create, "lab", 4 | (21 << 26)); if (fd < 0 || ftruncate(fd, 2 * HPG)) goto f;
+		m = mmap(0, len, RW, MAP_SHARED, fd, 0); if (m == MAP_FAILED) goto f;
+		memset(m, 0x44, PG); m[sub * PG] = 1;
+		if (!fork()) {
+			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			for (int i = 0; i < 20000; i++) if (mmap(0, HPG, RW, MAP_SHARED | MAP_NORESERVE, fd, HPG) == MAP_FAILED) break;
+			ct->pins = -1; for (;;) fallocate(fd, 3, HPG, HPG);
+		}
+		for (int i = 0; i < 20000 && ct->pins != -1; i++) usleep(1000);
+		ct->pins = 0;
 	} else if (pre(k, "hugetlb")) {
-		len = 2 * HPG; m = mmap(0, len, RW, (strstr(k, "shared") ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS | MAP_HUGETLB | (21 << 26), -1, 0); if (m == MAP_FAILED) goto f;
-		memset(m, 0x44, len);
+		len = 2 * HPG; int sh = 21; if (pre(k, "hugetlb1g")) { len = 1UL << 30; sh = 30; }
+		m = mmap(0, len, RW, (strstr(k, "shared") ? MAP_SHARED : MAP_PRIVATE) | MAP_ANONYMOUS | MAP_HUGETLB | (sh << 26), -1, 0); if (m == MAP_FAILED) goto f;
+		if (sh == 30) m[sub * PG] = 1; else memset(m, 0x44, len);
+	} else if (is(k, "perf")) {	// a page of the kernel that a process may map, and that is on no LRU
+		long at[16] = { 1 | (112L << 32), 9 }; fd = syscall(SYS_perf_event_open, at, 0, -1, -1, 0); if (fd < 0) goto f;
+		len = 2 * PG; sub = 1; m = mmap(0, len, RW, MAP_SHARED, fd, 0); if (m == MAP_FAILED) goto f;
+		sink = m[0]; m[PG] = 1;
+	} else if (pre(k, "bdev")) {
+		fd = open(o->path, O_RDWR); if (fd < 0) goto f;
+		m = mmap(0, len, strstr(k, "dirty") ? RW : PROT_READ, MAP_SHARED, fd, o->off); if (m == MAP_FAILED) goto f;
+		sink = m[sub * PG]; if (strstr(k, "dirty")) m[sub * PG] = 0x67;
+		if (strstr(k, "unmapped")) { u64 e = pagemap_of(getpid(), (u64)m + sub * PG); ct->pagemap = e; ct->pfn = e & ((1UL << 55) - 1); munmap(m, len); }
 	} else if (pre(k, "file") || pre(k, "tmpfs")) {
 		fd = open(o->path, O_RDWR | O_CREAT, 0644); if (fd < 0) goto f;
 		static char blk[PG]; memset(blk, 0x66, PG); for (int i = 0; i < 16; i++) if (pwrite(fd, blk, PG, i * PG) != PG) goto f;
@@ -383,7 +434,10 @@ static char *setup(struct vopt *o)
 		if (o->rdonly || strstr(k, "private")) sink = m[sub * PG]; else m[sub * PG] = 1;
 	} else if (is(k, "vdso")) { errno = ENOSYS; goto f;
 	} else { errno = EINVAL; goto f; }
-	ct->len = len; ct->vaddr = (u64)m + sub * PG; return m + sub * PG;
+	ct->len = len; ct->vaddr = (u64)m + sub * PG;
+	if (o->pin) { int p[2]; struct iovec iv = { m + sub * PG, PG }; if (pipe(p) || vmsplice(p[1], &iv, 1, 0) < 0) goto f; ct->pins = 1; }
+	if (strstr(k, "truncated")) { u64 e = pagemap_of(getpid(), ct->vaddr); ct->pagemap = e; ct->pfn = e & ((1UL << 55) - 1); if (ftruncate(fd, 0)) goto f; }
+	return m + sub * PG;
 f:	fail("setup"); return 0;
 }
 static void sharer_main(int idx, struct vopt *o, char *t)
@@ -393,6 +447,7 @@ static void sharer_main(int idx, struct vopt *o, char *t)
 	if (pol == 3) pol = idx & 1;
 	if (pol != 2) prctl(PR_MCE_KILL, PR_MCE_KILL_SET, pol ? PR_MCE_KILL_EARLY : PR_MCE_KILL_LATE, 0, 0);
 	if (o->handler) { struct sigaction sa = { 0 }; sa.sa_sigaction = onbus; sa.sa_flags = SA_SIGINFO | SA_NODEFER; sigaction(SIGBUS, &sa, 0); }
+	if (pre(o->inj, "mce")) { unsigned long one = 2; syscall(SYS_sched_setaffinity, 0, sizeof one, &one); }
 	if (idx && !strstr(o->kind, "unmapped")) { if (o->rdonly) sink = *t; else sink = *t; if (strstr(o->kind, "mlock")) mlock((void *)((u64)t & ~(PG - 1)), PG); }
 	__sync_fetch_and_add(&ct->ready, 1);
 	int seen = 0;
@@ -406,6 +461,10 @@ static void sharer_main(int idx, struct vopt *o, char *t)
 			injmp = 1;
 			if (!sigsetjmp(jb, 1)) { sink = *(volatile char *)t; ct->sh[idx].touched = 1; } else ct->sh[idx].touched = 2;
 			injmp = 0;
+		} else if (c == 4) {	// consume the page over and over, until a signal says that it is bad
+			injmp = 1;
+			if (!sigsetjmp(jb, 1)) while (ct->cmd == 4) for (int i = 0; i < 1000000; i++) sink = *(volatile char *)t;
+			injmp = 0; ct->done = 1; seen = 4;
 		} else if (c == 3) _exit(0);
 	}
 }
@@ -417,6 +476,7 @@ static int run_victim(struct vopt *o)
 	FILE *out = fopen(victims(), "a"); char *buf; size_t bl; FILE *b = open_memstream(&buf, &bl);
 	double t0 = now(); long hw0 = meminfo("HardwareCorrupted");
 	fflush(stdout);
+	huge_pages = pre(o->kind, "hugetlb1g") ? 1UL << 18 : 512;
 	int pid = fork();
 	if (!pid) {
 		char *t = setup(o); if (ct->fail) _exit(99);
@@ -437,7 +497,8 @@ static int run_victim(struct vopt *o)
 	if (o->free_first) { ct->cmd = 3; for (int i = 0; i < nsh; i++) { waitpid(ct->sh[i].pid, &st[i], 0); dead[i] = 1; } usleep(20000); }
 	fprintf(b, "\"bind_node\":%d,\"pid\":%d,\"comm\":\"%s\",\"vaddr\":\"%#lx\",\"length\":%lu,\"sub\":%ld,\"file_offset\":%ld,\"path\":\"%s\",\"pagemap\":\"%#lx\",\"pfn\":\"%#lx\",\"freed_before_inject\":%s,", o->node, pid, comm, va, (u64)ct->len, o->sub, o->off, o->path ? o->path : "", pm, pfn, o->free_first ? "true" : "false");
 	fprintf(b, "\"early_kill_prctl\":\"%s\",\"early_kill_sysctl\":%ld,\"sigbus_handler\":%s,\"processes\":%d,", o->early == 0 ? "late" : o->early == 1 ? "early" : o->early == 3 ? "even=late,odd=early" : "default", rdlong("/proc/sys/vm/memory_failure_early_kill"), o->handler ? "true" : "false", nsh);
-	kpj(b, "before", pfn);
+	int okf; u64 fl = kpf(pfn, &okf); const char *cls = strstr(o->kind, "truncated") ? "none" : pre(o->kind, "bdev") ? "block-device" : 0;
+	kpj(b, "before", pfn); factj(b, okf == 1 ? fl : 0, ct->pins, cls, o->owner);
 	fprintf(b, "\"inject\":\"%s\",\"inject_value\":\"%#lx\",\"hwcorrupted_kb_before\":%ld,", ifn(o->inj), o->inj[0] == 'm' ? va & ~(PG - 1) : is(o->inj, "corrupt") ? pfn : pfn * PG, hw0);
 	mark("VICTIM id=%d begin kind=%s pid=%d pfn=%#lx inject=%s", id, o->kind, pid, pfn, ifn(o->inj));
 	ct->phase = 1; int ret = 0, err = 0;
@@ -445,7 +506,11 @@ static int run_victim(struct vopt *o)
 		ct->cmd = 1;
 		for (int i = 0; i < 8000 && !ct->done; i++) { usleep(1000); if (!dead[0] && waitpid(pid, &st[0], WNOHANG) == pid) { dead[0] = 1; break; } }
 		ret = ct->done ? ct->ret : -2; err = ct->err;
-	} else { int r = inject(o->inj, pfn); ret = r < 0 ? -1 : 0; err = r < 0 ? -r : 0; }
+	} else {
+		if (is(o->inj, "mce-ar")) { ct->cmd = 4; usleep(200000); }
+		int r = inject(o->inj, pfn); ret = r < 0 ? -1 : 0; err = r < 0 ? -r : 0;
+		if (is(o->inj, "mce-ar")) { ct->cmd = 5; usleep(50000); }
+	}
 	usleep(30000);
 	for (int i = 0; i < nsh; i++) if (!dead[i] && waitpid(ct->sh[i].pid, &st[i], WNOHANG) == ct->sh[i].pid) dead[i] = 1;
 	mark("VICTIM id=%d injected ret=%d errno=%d", id, ret, err);
@@ -453,6 +518,7 @@ static int run_victim(struct vopt *o)
 	kpj(b, "after", pfn);
 	int died_inj[MAXSH]; for (int i = 0; i < nsh; i++) died_inj[i] = dead[i];
 	fprintf(b, "\"pagemap_after\":\"%#lx\",", dead[0] ? 0UL : pagemap_of(pid, va));
+	if (o->second) { char lab[80]; snprintf(lab, sizeof lab, "%s:second%+ld", o->kind, o->second); raw_poison("hard", pfn + o->second, lab); }
 	int again_r = 1;
 	if (o->again) { mark("VICTIM id=%d again begin", id); again_r = inject(o->again == 2 ? "soft" : "hard", pfn); mark("VICTIM id=%d again end ret=%d", id, again_r); fprintf(b, "\"again_inject\":\"%s\",\"again_ret\":%d,\"again_errno\":%d,", ifn(o->again == 2 ? "soft" : "hard"), again_r < 0 ? -1 : 0, again_r < 0 ? -again_r : 0); }
 	if (o->touch && !o->free_first && !strstr(o->kind, "unmapped")) {
@@ -489,7 +555,7 @@ static int run_victim(struct vopt *o)
 }
 static void vparse(struct vopt *o, int c, char **v)
 {
-	*o = (struct vopt){ .kind = "anon", .inj = "mhard", .early = 2, .share = 1, .handler = 1, .touch = 1, .sub = 5, .node = -1 };
+	*o = (struct vopt){ .kind = "anon", .inj = "mhard", .early = 2, .share = 1, .handler = 1, .touch = 1, .sub = 5, .node = -1, .owner = 1 };
 	for (int i = 1; i < c; i++) {
 		char *e = strchr(v[i], '='); if (!e) die("bad option %s", v[i]);
 		char *x = e + 1; size_t n = e - v[i];
@@ -497,19 +563,20 @@ static void vparse(struct vopt *o, int c, char **v)
 		if (O("kind")) o->kind = x; else if (O("inj")) o->inj = x; else if (O("path")) o->path = x; else if (O("early")) o->early = atoi(x);
 		else if (O("share")) o->share = atoi(x); else if (O("handler")) o->handler = atoi(x); else if (O("touch")) o->touch = atoi(x);
 		else if (O("free")) o->free_first = atoi(x); else if (O("unpoison")) o->unpoison = atoi(x); else if (O("ro")) o->rdonly = atoi(x);
-		else if (O("sub")) o->sub = atol(x); else if (O("off")) o->off = strtol(x, 0, 0); else if (O("node")) o->node = atoi(x); else if (O("again")) o->again = atoi(x); else die("unknown option %s", v[i]);
+		else if (O("sub")) o->sub = atol(x); else if (O("off")) o->off = strtol(x, 0, 0); else if (O("node")) o->node = atoi(x); else if (O("again")) o->again = atoi(x); else if (O("pin")) o->pin = atoi(x); else if (O("second")) o->second = atol(x); else if (O("owner")) o->owner = atol(x); else die("unknown option %s", v[i]);
 	}
 }
 static int cmd_victim(int c, char **v) { struct vopt o; vparse(&o, c, v); return run_victim(&o) ? 0 : 0; }
 // ctl "line": send one line to the host over ttyS1, wait for the one-line reply
-static int cmd_ctl(int c, char **v)
+static int ctl_line(const char *line, char *b, int size)
 {
-	int fd = open("/dev/ttyS1", O_RDWR | O_NOCTTY); char b[4096]; int n = 0; if (fd < 0) die("ttyS1");
+	int fd = open("/dev/ttyS1", O_RDWR | O_NOCTTY), n = 0; if (fd < 0) return 1;
 	if (system("stty -F /dev/ttyS1 raw -echo 115200 2>/dev/null")) {}
-	dprintf(fd, "%s\n", v[1]);
-	while (n < 4095 && read(fd, b + n, 1) == 1) { if (b[n] == '\n') break; n++; }
-	b[n] = 0; printf("%s\n", b); return strncmp(b, "OK", 2) != 0;
+	dprintf(fd, "%s\n", line);
+	while (n < size - 1 && read(fd, b + n, 1) == 1) { if (b[n] == '\n') break; n++; }
+	b[n] = 0; close(fd); return strncmp(b, "OK", 2) != 0;
 }
+static int cmd_ctl(int c, char **v) { char b[4096]; int r = ctl_line(v[1], b, sizeof b); printf("%s\n", b); return r; }
 int main(int c, char **v)
 {
 	if (c < 2) die("usage: lab CMD");
