@@ -16,7 +16,9 @@ def command(
     output: Path | None = typer.Option(
         None, "--output", "-o", help="Folder for the recording; the trace goes beside it, as FOLDER.arrow."
     ),
-    modules: Path | None = typer.Option(None, help="Folder of its modules. Default: beside the image.", show_default=False),
+    modules: Path | None = typer.Option(
+        None, help="Folder of its modules. Default: beside the image.", show_default=False
+    ),
     compress: str = typer.Option("zstd", help="none, lz4 or zstd, for the trace."),
     names: bool = typer.Option(False, "--list", help="Print the scenarios, and boot nothing."),
     verbose: bool = typer.Option(False, "--verbose", "-v", help="Show how far the guest is, on stderr."),

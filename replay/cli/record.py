@@ -18,13 +18,19 @@ _UNITS = {"": 1, "s": 1, "m": 60, "h": 3600}
 
 def command(
     output: Path | None = typer.Option(None, "--output", "-o", help="Trace file to write.", show_default=False),
-    duration: str | None = typer.Option(None, help="How long: 60s, 10m, 2h. Default: until Ctrl-C or the command ends."),
+    duration: str | None = typer.Option(
+        None, help="How long: 60s, 10m, 2h. Default: until Ctrl-C or the command ends."
+    ),
     walks: bool = typer.Option(False, "--walks", help="Record pfn lookups too: there can be very many."),
-    run: str | None = typer.Option(None, "--command", help="Shell command to run meanwhile; its end ends the recording."),
+    run: str | None = typer.Option(
+        None, "--command", help="Shell command to run meanwhile; its end ends the recording."
+    ),
     keep: Path | None = typer.Option(None, help="Keep the recording folder here.", show_default=False),
     images: bool = typer.Option(False, "--kpageflags", help="Copy /proc/kpageflags and kpagecount, with --keep."),
     buffer: int | None = typer.Option(None, help="Ring buffer per cpu, in KB.", min=64),
-    allow_loss: bool = typer.Option(False, "--allow-loss", help="Import although events were lost, and mark the trace."),
+    allow_loss: bool = typer.Option(
+        False, "--allow-loss", help="Import although events were lost, and mark the trace."
+    ),
     check: bool = typer.Option(False, "--check", help="Say what can be recorded here, and record nothing."),
     json: bool = typer.Option(False, "--json", help="Print one JSON document instead of lines."),
 ) -> None:
@@ -84,11 +90,17 @@ def _record(
     with tempfile.TemporaryDirectory(prefix="replay-record-") as scratch:
         folder = keep or Path(scratch) / "recording"
         record(folder, seconds=seconds, walks=walks, images=images, buffer_kb=buffer, name=output.stem,
-               command=["sh", "-c", run] if run else ())  # fmt: skip
+               command=["sh", "-c", run] if run else (), say=_say)  # fmt: skip
         with progress_on_stderr(output.name) as show:
             return import_recording(
                 folder, output, allow_loss=allow_loss, progress=lambda _step, done: show(int(done * 1000), 1000)
             )
+
+
+def _say(line: str) -> None:
+    import sys
+
+    print(line, file=sys.stderr)
 
 
 def _seconds(text: str | None) -> int | None:

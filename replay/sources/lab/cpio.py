@@ -23,10 +23,11 @@ def write_initramfs(root: Path, output: Path) -> None:
     with output.open("wb") as raw, gzip.GzipFile(filename="", mode="wb", compresslevel=1, fileobj=raw, mtime=0) as out:
         for number, path in enumerate(found, 1):
             mode = path.lstat().st_mode
+            data = b""
             if stat.S_ISLNK(mode):
                 data = os.fsencode(os.readlink(path))
-            else:
-                data = path.read_bytes() if stat.S_ISREG(mode) else b""
+            elif stat.S_ISREG(mode):
+                data = path.read_bytes()
             out.write(_entry(number, str(path.relative_to(root)), mode, data))
         out.write(_entry(0, _TRAILER, 0, b""))
 

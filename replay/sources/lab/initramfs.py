@@ -21,9 +21,10 @@ PACKAGES = "qemu-system-x86 busybox-static kmod ndctl daxctl e2fsprogs gcc libc6
 _HOST = ("qemu-system-x86_64", "busybox", "gcc", "depmod", "mkfs.ext4")
 _TOOLS = ("ndctl", "daxctl", "mkfs.ext4", "mkfs.xfs", "kmod", "stty")  # copied into the guest, where there are any
 _MODULES = (
-    "virtio_pci virtio_blk libnvdimm nd_btt nd_pmem nd_e820 nfit dax dax_pmem dax_pmem_core device_dax kmem dax_hmem "
-    "hwpoison_inject ext4 crc32c_generic libcrc32c crc16 mbcache jbd2 crc32c_intel virtio_mem"
-).split()
+    "virtio_pci", "virtio_blk", "virtio_mem", "libnvdimm", "nd_btt", "nd_pmem", "nd_e820", "nfit", "dax", "dax_pmem",
+    "dax_pmem_core", "device_dax", "kmem", "dax_hmem", "hwpoison_inject", "ext4", "crc32c_generic", "libcrc32c",
+    "crc16", "mbcache", "jbd2", "crc32c_intel",
+)  # fmt: skip
 _FOLDERS = "bin sbin lib lib64 usr/bin usr/sbin etc proc sys dev tmp out mnt scn run var/run root"
 _COMPRESSED = (".ko.xz", ".ko.zst", ".ko.gz")
 
@@ -116,9 +117,9 @@ def _copy_modules(source: Path, release: str, root: Path, wanted: Iterable[str])
     chosen = {by_name[name] for name in wanted if name in by_name}
     chosen |= {need for path in tuple(chosen) for need in needs[path].split()}
     target = root / "lib/modules" / release
-    for path in chosen:
-        (target / path).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copy(stage / path, target / path)
+    for module in chosen:
+        (target / module).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(stage / module, target / module)
     for file in stage.glob("modules.*"):
         if file.name in ("modules.builtin", "modules.order", "modules.builtin.modinfo"):
             shutil.copy(file, target)

@@ -135,7 +135,9 @@ def _talk(control: Path, monitor: Path, requests: list[dict[str, object]], stop:
                     request = line.decode("utf-8", "replace").strip("\r\0 ")
                     if request:
                         reply = _answer(monitor, request)
-                        requests.append({"t_host": round(time.monotonic() - begun, 3), "request": request, "reply": reply})
+                        requests.append(
+                            {"t_host": round(time.monotonic() - begun, 3), "request": request, "reply": reply}
+                        )
                         guest.sendall(reply.encode()[:4000] + b"\n")
     except OSError:
         return  # the machine is gone
@@ -145,7 +147,9 @@ def _answer(monitor: Path, request: str) -> str:
     if not request.startswith("hmp "):
         return "ERR unknown"
     try:
-        lines = [line for line in _monitor(monitor, request[4:]).split("\n")[1:] if line and not line.startswith("(qemu)")]
+        lines = [
+            line for line in _monitor(monitor, request[4:]).split("\n")[1:] if line and not line.startswith("(qemu)")
+        ]
     except OSError as error:
         return f"ERR {error}"
     return "OK " + " | ".join(lines)

@@ -162,7 +162,7 @@ btf_layout() { # prints STRUCT.MEMBER=BYTES, STRUCT=SIZE and FUNCTION(FIRST_ARGU
 }
 
 layout() { # NAME : the number that btf_layout found, or nothing
-    sed -n "s/^$1=//p" "$WORK/layout" 2>/dev/null | head -n 1
+    awk -F= -v name="$1" '$1 == name { print $2; exit }' "$WORK/layout" 2>/dev/null
 }
 
 # ---- reading kernel memory ------------------------------------------------------------------------------------------
@@ -548,6 +548,7 @@ begin() {
         rm -f "$WORK/segments"
         note "no /proc/kcore or no symbol addresses: no section table"
     fi
+    cp "$WORK/layout" "$OUT/layout.txt"
     cat /proc/meminfo >"$OUT/meminfo-start.txt"
     [ "$IMAGES" = 1 ] && page_images ""
     dump ""

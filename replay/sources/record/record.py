@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +15,7 @@ __all__ = ("CAPTURE", "Check", "check_machine", "record")
 CAPTURE = Path(__file__).parent / "capture.sh"
 _LOST = 4  # exit status of capture.sh: recorded, but events were lost
 _ESSENTIAL = ("root", "lockdown", "tracefs")  # without these no event can be recorded
+_USELESS = ("btf",)  # of no use without events
 
 
 @dataclass(frozen=True)
@@ -48,6 +49,7 @@ def record(
     buffer_kb: int | None = None,
     name: str = "",
     command: Sequence[str] = (),
+    say: Callable[[str], None] = lambda _line: None,
 ) -> None:
     """Record until the command ends, the time is over, or Ctrl-C.
 
@@ -59,6 +61,7 @@ def record(
         buffer_kb: ring buffer per cpu; default: what capture.sh finds fit.
         name: what the recording is called.
         command: program and arguments to run meanwhile.
+        say: called with each line that the recorder, or the command, writes.
 
     Raises:
         InputError: this machine cannot be recorded. The message says what is missing and what can be had.
@@ -69,7 +72,7 @@ def record(
         words += [] if value is None else [option, str(value)]
     words += [option for option, wanted in (("-w", walks), ("-k", images)) if wanted]
     with subprocess.Popen([*words, "--", *command], stdin=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as run:
-        said = _follow(run)
+        said = _follow(run, say)
     if run.returncode not in (0, _LOST) and not (folder / "meta.json").exists():
         raise InputError(
             "this machine", f"a recorder that stopped with status {run.returncode}: {said[-300:].strip()}",
@@ -82,7 +85,7 @@ def refuse_unless_recordable(checks: Sequence[Check]) -> None:
     missing = [check for check in checks if check.state != "ok"]
     if checks and not any(check.what in _ESSENTIAL for check in missing):
         return
-    rest = [check.what for check in checks if check.state == "ok" and check.what not in _ESSENTIAL]
+    rest = [check.what for check in checks if check.state == "ok" and check.what not in _ESSENTIAL + _USELESS]
     raise InputError(
         "this machine",
         "; ".join(f"no {check.what}: {check.detail}" for check in missing) or "a recorder that does not run",
@@ -92,16 +95,14 @@ def refuse_unless_recordable(checks: Sequence[Check]) -> None:
     )
 
 
-def _follow(run: subprocess.Popen[str]) -> str:
+def _follow(run: subprocess.Popen[str], say: Callable[[str], None]) -> str:
     """Pass on what the recorder says until it ends. Ctrl-C reaches it by itself; it then closes the recording."""
-    import sys
-
     said = ""
     assert run.stderr is not None
     while True:
         with suppress(KeyboardInterrupt):
             for line in run.stderr:
                 said += line
-                print(line, end="", file=sys.stderr)
+                say(line.rstrip("\n"))
             run.wait()
             return said

@@ -120,7 +120,7 @@ class Victim:
     handler: bool
     early_kill: int | None
     sharers: tuple[Sharer, ...]
-    facts: Facts = field(default_factory=lambda: Facts())
+    facts: Facts = field(default_factory=Facts)
 
     @property
     def head_offset(self) -> int:
