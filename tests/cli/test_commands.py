@@ -18,7 +18,16 @@ from tests.trace.build import PROVENANCE, lookup, write
 
 RECORDED = Path(__file__).parents[2] / "traces" / "recorded"
 WALK = RECORDED / "6.1.192-s1-walk-boot.arrow"
-LEAVES = (("run",), ("info",), ("validate",), ("profiles",), ("features",), ("import", "recording"))
+LEAVES = (
+    ("run",),
+    ("info",),
+    ("validate",),
+    ("profiles",),
+    ("features",),
+    ("import", "recording"),
+    ("record",),
+    ("lab",),
+)
 
 
 @pytest.fixture

@@ -106,10 +106,14 @@ def _unpack(result: Boot, output: Path, release: str) -> None:
                          "a guest that runs to its end",
                          "a panic, or a kernel without what the scenario needs; -v shows how far it came")  # fmt: skip
     output.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(result.disk, "r:") as tar:
-        for member in tar:
-            if member.isfile() and member.size <= _LARGEST:
-                tar.extract(member, output, filter="data")
+    try:
+        with tarfile.open(result.disk, "r:") as tar:
+            for member in tar:
+                if member.isfile() and member.size <= _LARGEST:
+                    tar.extract(member, output, filter="data")
+    except tarfile.TarError as error:
+        raise InputError(f"the guest with {release}", f"a tar that cannot be unpacked ({error})",
+                         "the tar of the recording") from None  # fmt: skip
 
 
 def _finish(output: Path, chosen: Scenario, release: str, result: Boot) -> LabReport:

@@ -328,24 +328,25 @@ machine() { # sets PAGE_SHIFT and SECTION_BITS
 }
 quoted() { printf '"%s"' "$(printf '%s' "$1" | tr '\t\n' '  ' | tr -d '\000-\037' | sed 's/\\/\\\\/g; s/"/\\"/g')"; }
 describe() { # writes meta.json
+    line() { printf '%s\n' "$1"; } # echo would read backslashes in some shells
     {
         echo "{"
-        echo " \"format\": 1,"
-        echo " \"kernel\": $(quoted "$(upstream_version)"),"
-        echo " \"kernel_release\": $(quoted "$(uname -r)"),"
-        echo " \"version\": $(quoted "$(cat /proc/version)"),"
-        echo " \"arch\": $(quoted "$ARCH"),"
-        echo " \"page_shift\": $PAGE_SHIFT,"
-        echo " \"section_size_bits\": $SECTION_BITS,"
-        echo " \"memory_block_size\": $((0x$(cat $MEMORY/block_size_bytes 2>/dev/null || echo 0))),"
+        line " \"format\": 1,"
+        line " \"kernel\": $(quoted "$(upstream_version)"),"
+        line " \"kernel_release\": $(quoted "$(uname -r)"),"
+        line " \"version\": $(quoted "$(cat /proc/version)"),"
+        line " \"arch\": $(quoted "$ARCH"),"
+        line " \"page_shift\": $PAGE_SHIFT,"
+        line " \"section_size_bits\": $SECTION_BITS,"
+        line " \"memory_block_size\": $((0x$(cat $MEMORY/block_size_bytes 2>/dev/null || echo 0))),"
         _page=$(layout page)
-        echo " \"struct_page_size\": ${_page:-64},"
-        echo " \"vmemmap_base\": $(quoted "$(sed -n 's/.*vmemmap_base=\(0x[0-9a-f]*\).*/\1/p' "$OUT/sections.txt" 2>/dev/null | head -n 1)"),"
-        echo " \"scenario\": $(quoted "$NAME"),"
-        echo " \"recorder\": \"capture.sh 1\","
-        echo " \"lookups_recorded\": $([ "$WALKS" = 1 ] && echo true || echo false),"
-        echo " \"lost_events\": ${LOST:-0},"
-        echo " \"complete\": $([ "${INTERRUPTED:-}" = "" ] && echo true || echo false),"
+        line " \"struct_page_size\": ${_page:-64},"
+        line " \"vmemmap_base\": $(quoted "$(sed -n 's/.*vmemmap_base=\(0x[0-9a-f]*\).*/\1/p' "$OUT/sections.txt" 2>/dev/null | head -n 1)"),"
+        line " \"scenario\": $(quoted "$NAME"),"
+        line " \"recorder\": \"capture.sh 1\","
+        line " \"lookups_recorded\": $([ "$WALKS" = 1 ] && echo true || echo false),"
+        line " \"lost_events\": ${LOST:-0},"
+        line " \"complete\": $([ "${INTERRUPTED:-}" = "" ] && echo true || echo false),"
         printf ' "steps": ['
         _sep=
         _tab=$(printf '\t')
