@@ -55,8 +55,9 @@ def _apply(pages: Pages, kernel: Kernel, pfn: int, effect: PageEffect, *, unmapp
     page = pages.at(pfn)
     if effect in _EFFECTS:
         _EFFECTS[effect](pages, pfn, page)
-    elif effect is PageEffect.HELD:
+    elif effect in {PageEffect.HELD, PageEffect.SWAPCACHE_HELD}:
         gone = PageFlag.MAPPED if unmapped else 0
+        gone |= PageFlag.SWAPCACHE if effect is PageEffect.SWAPCACHE_HELD else 0
         pages.change(pfn, refs=max(page.refs, 2), flags=page.flags & ~gone)
     elif effect is PageEffect.HUGE_KEPT:
         kept = kernel.has("hugetlb-raw-list")  # before, a file page was removed from its cache

@@ -96,7 +96,8 @@ def describe_failed(state: State, pfn: int, f: Facts, verdict: Verdict) -> None:
         page = GONE_PAGE.but(also=PageFlag.MAPPING_SET, refs=2) if stays else GONE_PAGE
     elif keeps_reference(verdict):
         gone = verdict.rule in HUGETLB + LRU + LRU_2009 and unmapped(f)
-        page = page.but(without=PageFlag.MAPPED if gone else 0, refs=max(2, page.refs))
+        swap = PageFlag.SWAPCACHE if verdict.rule == "R87" else 0  # the clean handler has removed it by then
+        page = page.but(without=(PageFlag.MAPPED if gone else 0) | swap, refs=max(2, page.refs))
     if page != f.page:
         state.poison.pages.described.put((pfn, pfn + 1), page)
 

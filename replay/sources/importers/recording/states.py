@@ -28,8 +28,8 @@ _WRITTEN = PageFlag.PTE_DIRTY | PageFlag.PTE_WRITE
 _VICTIMS: tuple[tuple[str, int, int, MappingClass], ...] = (
     (r"anon-swapcache", 0, 0, MappingClass.REGULAR),
     (r"anon.*|ksm", _WRITTEN, 0, MappingClass.REGULAR),
-    (r"hugetlb-anon", _WRITTEN, PageFlag.ANON, MappingClass.HUGETLB),
-    (r"hugetlb-.*", _WRITTEN, 0, MappingClass.HUGETLB),
+    (r"hugetlb(1g)?-anon", _WRITTEN, PageFlag.ANON, MappingClass.HUGETLB),
+    (r"hugetlb(1g)?-.*", _WRITTEN, 0, MappingClass.HUGETLB),
     (r"shmem-thp", _WRITTEN, PageFlag.DIRTY, MappingClass.SHMEM),
     (r"shmem.*|tmpfs-dirty", _WRITTEN, 0, MappingClass.SHMEM),
     (r"tmpfs-.*", 0, 0, MappingClass.SHMEM),
@@ -222,6 +222,8 @@ def _add_facts(state: _State, facts: Facts, moment: str, flags: int | None) -> N
     """Add what the tool knew or read about the page."""
     if facts.pins:
         state.pins = facts.pins
+        if state.kind == PageKind.LRU and state.order:
+            state.flags |= PageFlag.UNSPLITTABLE  # a folio that somebody else refers to cannot be split
     if facts.mapping is not None:
         state.mapping = facts.mapping
     state.owner_ret = facts.owner_ret

@@ -178,11 +178,12 @@ def _victim(given: dict[str, Any]) -> Victim:
 def _facts(given: dict[str, Any]) -> Facts:
     pages = {moment: given.get(f"page_{moment}") for moment in _MOMENTS}
     counts = {moment: page.get("head_refcount", page["refcount"]) for moment, page in pages.items() if page is not None}
-    rule, pool, mapping, owner = (given.get(key) for key in ("filter", "hugetlb", "mapping", "owner_ret"))
+    rule, mapping, owner = given.get("filter"), given.get("mapping"), given.get("owner_ret")
+    pool = given.get("hugetlb")
     return Facts(
         references={moment: max(int(count), 0) for moment, count in counts.items()},
         filter=Filter(_number(rule["mask"]), _number(rule["value"])) if rule is not None else None,
-        pool=Pool(_number(pool["pages"], 32), _number(pool["free"], 32), _number(pool["reserved"], 32)) if pool is not None else None,
+        pool=None if pool is None else Pool(*(_number(pool[key], 32) for key in ("pages", "free", "reserved"))),
         pins=_number(given.get("pins", 0), 8), mapping=_MAPPINGS[mapping] if mapping is not None else None,
         owner_ret=None if owner is None else -_number(-owner, 12), by_machine=given.get("inject") == "machine check",
     )  # fmt: skip

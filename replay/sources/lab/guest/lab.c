@@ -403,7 +403,7 @@ static char *setup(struct vopt *o)
 	} else if (is(k, "perf")) {	// a page of the kernel that a process may map, and that is on no LRU
 		long at[16] = { 1 | (112L << 32), 9 }; fd = syscall(SYS_perf_event_open, at, 0, -1, -1, 0); if (fd < 0) goto f;
 		len = 2 * PG; sub = 1; m = mmap(0, len, RW, MAP_SHARED, fd, 0); if (m == MAP_FAILED) goto f;
-		sink = m[0]; m[PG] = 1;
+		sink = m[PG];
 	} else if (pre(k, "bdev")) {
 		fd = open(o->path, O_RDWR); if (fd < 0) goto f;
 		m = mmap(0, len, strstr(k, "dirty") ? RW : PROT_READ, MAP_SHARED, fd, o->off); if (m == MAP_FAILED) goto f;
@@ -418,7 +418,7 @@ static char *setup(struct vopt *o)
 		for (int i = 0; i < 16; i++) sink = m[i * PG];
 		if (strstr(k, "dirty")) m[sub * PG] = 0x67;
 		if (strstr(k, "mlocked")) mlock(m, len);
-		if (strstr(k, "unmapped")) { u64 e = pagemap_of(getpid(), (u64)m + sub * PG); ct->pagemap = e; ct->pfn = e & ((1UL << 55) - 1); munmap(m, len); ct->vaddr = (u64)m + sub * PG; ct->len = len; return m + sub * PG; }
+		if (strstr(k, "unmapped") && !strstr(k, "truncated")) { u64 e = pagemap_of(getpid(), (u64)m + sub * PG); ct->pagemap = e; ct->pfn = e & ((1UL << 55) - 1); munmap(m, len); ct->vaddr = (u64)m + sub * PG; ct->len = len; return m + sub * PG; }
 	} else if (pre(k, "devdax")) {
 		len = 2 * HPG; fd = open(o->path, O_RDWR); if (fd < 0) goto f;
 		m = align_map(len, MAP_SHARED, fd, RW); if (m == MAP_FAILED) goto f;

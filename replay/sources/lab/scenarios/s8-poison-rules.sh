@@ -1,7 +1,8 @@
 # S8: decisions that ordinary pages do not lead to: the filter, hugetlb pages that are partly poisoned, pinned, promised
 # or of 1 GiB, truncated and block-device pages, pinned swap cache, kernel pages in a process, failing unmaps.
 need hwpoison_inject libcrc32c crc32c_generic ext4
-echo 16 >/proc/sys/vm/nr_hugepages
+more() { echo $(($(cat /proc/sys/vm/nr_hugepages) + ${1:-12})) >/proc/sys/vm/nr_hugepages; } # poisoned ones stay in the pool
+more
 mount -t ext4 /dev/vdb /mnt/disk || note "ext4 data disk not mounted"
 v() { lab victim "$@"; }
 f() { echo /mnt/disk/f%; }
@@ -11,25 +12,25 @@ hugetlb() { # a second error in a hugetlb page, at another subpage and at the sa
         v kind=$k inj=$i sub=300 second=0
         v kind=$k inj=$i sub=0 second=7 early=1
     done; done
-    echo 16 >/proc/sys/vm/nr_hugepages
+    more
     v kind=hugetlb-unmapped sub=3 inj=hard second=0
     v kind=hugetlb-unmapped sub=3 inj=hard second=2
     v kind=hugetlb-unmapped sub=0 inj=hard second=0
-    echo 16 >/proc/sys/vm/nr_hugepages
+    more
 }
 pinned() {
     for i in mhard hard; do for k in hugetlb-anon hugetlb-shared; do v kind=$k pin=1 sub=0 inj=$i early=1; v kind=$k pin=1 sub=9 inj=$i; done; done
     for i in msoft soft; do for k in hugetlb-anon hugetlb-shared; do v kind=$k pin=1 sub=0 inj=$i; done; done
-    echo 16 >/proc/sys/vm/nr_hugepages
+    more
     for i in mhard hard; do
         for k in file-clean file-dirty; do v kind=$k pin=1 inj=$i path="$(f)"; v kind=$k pin=1 inj=$i early=1 path="$(f)"; done
         v kind=shmem pin=1 inj=$i early=1; v kind=anon pin=1 inj=$i early=1; v kind=anon-thp pin=1 inj=$i early=1; done
     for i in msoft soft; do for k in file-clean shmem anon; do v kind=$k pin=1 inj=$i path="$(f)"; done; done
 }
-promised() { # free pages of a pool that is promised in full cannot be dissolved
+promised() { more; # free pages of a pool that is promised in full cannot be dissolved
     for s in 0 5; do for i in hard soft; do v kind=hugetlb-unmapped-reserved sub=$s inj=$i; done; done
     for i in mhard msoft hard; do v kind=hugetlb-anon sub=0 inj=$i; done
-    echo 16 >/proc/sys/vm/nr_hugepages
+    more
 }
 truncated() { for k in file-clean file-dirty; do for e in 0 1; do
     v kind=$k-unmapped-truncated pin=1 inj=hard early=$e path="$(f)"
@@ -42,15 +43,15 @@ blockdev() {
 }
 kernelmapped() { for i in mhard hard msoft soft; do v kind=perf inj=$i; v kind=perf inj=$i early=1; done; }
 filtered() { # MASK VALUE : pages whose kpageflags differ are left alone
-    echo $1 >$H/corrupt-filter-flags-mask; echo $2 >$H/corrupt-filter-flags-value; echo 1 >$H/corrupt-filter-enable
+    echo $1 >$H/corrupt-filter-flags-mask; echo $2 >$H/corrupt-filter-flags-value; echo 1 >$H/corrupt-filter-enable; more
     for i in mhard hard; do for k in anon anon-thp shmem hugetlb-anon hugetlb-shared hugetlb-unmapped; do v kind=$k inj=$i early=1 sub=0; done
         for k in file-clean file-dirty; do v kind=$k inj=$i early=1 path="$(f)"; done; done
     for p in $(lab find buddy 3 5); do lab poison hard $p buddy; done
     for p in $(lab find buddy 2 6); do lab poison soft $p buddy; done
     for i in msoft soft; do for k in anon file-clean shmem hugetlb-anon anon-thp; do v kind=$k inj=$i path="$(f)"; done; done
-    echo 0 >$H/corrupt-filter-enable; echo 16 >/proc/sys/vm/nr_hugepages; }
-busy() { for e in 1 0; do for i in hard mhard hard mhard; do v kind=hugetlb-busy inj=$i early=$e sub=5; done; done
-    for i in hard mhard hard; do v kind=hugetlb-busy inj=$i early=1 handler=0 sub=0; done; echo 16 >/proc/sys/vm/nr_hugepages; }
+    echo 0 >$H/corrupt-filter-enable; more; }
+busy() { more; for e in 1 0; do for i in hard mhard hard mhard; do v kind=hugetlb-busy inj=$i early=$e sub=5; done; done
+    for i in hard mhard hard; do v kind=hugetlb-busy inj=$i early=1 handler=0 sub=0; done; more; }
 gigantic() {
     for i in msoft soft; do v kind=hugetlb1g-anon inj=$i sub=0; done
     v kind=hugetlb1g-shared inj=mhard early=1 sub=100000
@@ -59,7 +60,6 @@ qstep hugetlb hugetlb
 vmstate after-hugetlb
 qstep pinned pinned
 vmstate after-pinned
-qstep promised promised
 qstep truncated truncated
 qstep blockdev blockdev
 vmstate after-blockdev
@@ -74,5 +74,7 @@ swapcache() { for i in mhard hard; do for k in anon-swapcache anon-swapcache-dir
     for i in msoft soft; do v kind=anon-swapcache pin=1 inj=$i; done; }
 qstep swapcache swapcache
 qstep busy-mapping-lock busy
+qstep promised promised
+vmstate after-promised
 [ -d /sys/kernel/mm/hugepages/hugepages-1048576kB ] && qstep gigantic gigantic
 vmstate end-of-scenario
