@@ -115,6 +115,8 @@ EFFECTS = [
     ({}, E.REMOVED, E.REMOVED),
     ({"swapc": True, "anon": True}, E.REMOVED, E.REMOVED),
     ({"swapc": True, **ANON}, E.SWAPCACHE_KEPT, E.SWAPCACHE_KEPT),
+    ({"swapc": True, "anon": True, "pins": 1}, E.SWAPCACHE_HELD, E.SWAPCACHE_HELD),
+    ({"swapc": True, **ANON, "pins": 1}, E.HELD, E.HELD),
     (SHMEM, E.REMOVED, E.SHMEM_KEPT),
     ({"pins": 1}, E.HELD, E.HELD),
     ({"map": MappingClass.NONE}, E.HELD, E.HELD),

@@ -468,6 +468,7 @@ static void sharer_main(int idx, struct vopt *o, char *t)
 		} else if (c == 3) _exit(0);
 	}
 }
+static int is_madvise(const char *m) { return is(m, "mhard") || is(m, "msoft"); }
 static int run_victim(struct vopt *o)
 {
 	int id = next_id(); static char pbuf[256]; if (o->path && strchr(o->path, '%')) { snprintf(pbuf, sizeof pbuf, "%.*s%d", (int)(strchr(o->path, '%') - o->path), o->path, id); o->path = pbuf; }
@@ -499,10 +500,10 @@ static int run_victim(struct vopt *o)
 	fprintf(b, "\"early_kill_prctl\":\"%s\",\"early_kill_sysctl\":%ld,\"sigbus_handler\":%s,\"processes\":%d,", o->early == 0 ? "late" : o->early == 1 ? "early" : o->early == 3 ? "even=late,odd=early" : "default", rdlong("/proc/sys/vm/memory_failure_early_kill"), o->handler ? "true" : "false", nsh);
 	int okf; u64 fl = kpf(pfn, &okf); const char *cls = strstr(o->kind, "truncated") ? "none" : pre(o->kind, "bdev") ? "block-device" : 0;
 	kpj(b, "before", pfn); factj(b, okf == 1 ? fl : 0, ct->pins, cls, o->owner);
-	fprintf(b, "\"inject\":\"%s\",\"inject_value\":\"%#lx\",\"hwcorrupted_kb_before\":%ld,", ifn(o->inj), o->inj[0] == 'm' ? va & ~(PG - 1) : is(o->inj, "corrupt") ? pfn : pfn * PG, hw0);
+	fprintf(b, "\"inject\":\"%s\",\"inject_value\":\"%#lx\",\"hwcorrupted_kb_before\":%ld,", ifn(o->inj), is_madvise(o->inj) ? va & ~(PG - 1) : is(o->inj, "corrupt") ? pfn : pfn * PG, hw0);
 	mark("VICTIM id=%d begin kind=%s pid=%d pfn=%#lx inject=%s", id, o->kind, pid, pfn, ifn(o->inj));
 	ct->phase = 1; int ret = 0, err = 0;
-	if (o->inj[0] == 'm') {
+	if (is_madvise(o->inj)) {
 		ct->cmd = 1;
 		for (int i = 0; i < 8000 && !ct->done; i++) { usleep(1000); if (!dead[0] && waitpid(pid, &st[0], WNOHANG) == pid) { dead[0] = 1; break; } }
 		ret = ct->done ? ct->ret : -2; err = ct->err;

@@ -2,7 +2,7 @@
 # unpoison refuses to work afterwards
 need hwpoison_inject libcrc32c crc32c_generic ext4
 mount -t ext4 /dev/vdb /mnt/disk || note "ext4 data disk not mounted"
-echo 1 >/sys/devices/system/machinecheck/machinecheck0/tolerant 2>/dev/null
+
 v() { lab victim "$@"; }
 f() { echo /mnt/disk/f%; }
 before() { for i in mhard hard; do v kind=anon inj=$i unpoison=1; done; v kind=file-clean inj=hard unpoison=1 path="$(f)"; }
