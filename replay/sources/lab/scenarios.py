@@ -82,6 +82,8 @@ _ROWS = (
              devices=("-object", "memory-backend-ram,id=bebd,size=512M", "-device", "pc-dimm,id=bd,memdev=bebd,node=0")),
     Scenario("s11-dax-ranges", "memory that the firmware sets aside, as dax devices of one and of several ranges",
              ("-m", "6G"), "memmap=1G%0x140000000-1+0xefffffff"),
+    Scenario("s12-dax-owner", "dax pages of a file system that has a say in errors; the filter on dax pages",
+             ("-m", "2G,slots=8,maxmem=16G", *_nvdimm("nv0", 514), *_nvdimm("nv1", 514)), modules=("xfs",)),
 )  # fmt: skip
 
 SCENARIOS: dict[str, Scenario] = {row.name: row for row in _ROWS}

@@ -11,12 +11,12 @@ done
 WORK=$(mktemp -d) || exit 1
 trap 'rm -rf "$WORK"' EXIT
 if [ -z "${LAB_KERNEL:-}" ]; then
-    command -v apt-get >/dev/null && command -v dpkg-deb >/dev/null || skip "no Debian; give a kernel with LAB_KERNEL=vmlinuz"
+    command -v apt-get >/dev/null || skip "no Debian; give a kernel with LAB_KERNEL=vmlinuz"
     PACKAGE=$(apt-cache depends linux-image-amd64 2>/dev/null | sed -n 's/.*Depends: \(linux-image-[0-9][^ ]*\)$/\1/p' | head -n 1)
     [ -n "$PACKAGE" ] || skip "apt knows no linux-image-amd64 (apt-get update?); give a kernel with LAB_KERNEL=vmlinuz"
     (cd "$WORK" && apt-get -o APT::Sandbox::User=root download "$PACKAGE" >/dev/null 2>&1) || skip "$PACKAGE cannot be fetched"
     dpkg-deb -x "$WORK"/linux-image-*.deb "$WORK/root" || fail "$PACKAGE cannot be unpacked"
-    LAB_KERNEL=$(ls "$WORK"/root/boot/vmlinuz-* 2>/dev/null | head -n 1)
+    LAB_KERNEL=$(find "$WORK/root" -name 'vmlinuz*' -type f | head -n 1)
     [ -n "$LAB_KERNEL" ] || skip "$PACKAGE holds no kernel image"
 fi
 "$BIN/replay" lab --kernel "$LAB_KERNEL" ${LAB_MODULES:+--modules "$LAB_MODULES"} --scenario s0-smoke -o "$WORK/rec" -v || fail "no recording"
