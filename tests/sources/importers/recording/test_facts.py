@@ -156,3 +156,12 @@ def test_memory_that_holds_its_own_memmap(tmp_path) -> None:
         AddFlags.MEMMAP_ON_MEMORY, 0,
     ]  # fmt: skip
     assert machine.config == {"memmap_on_memory": True}
+
+
+@pytest.mark.parametrize(("probed", "rows"), [(True, 1), (False, 0)])
+def test_pfn_valid_is_not_deduced_from_a_probe_that_was_not_armed(tmp_path, probed, rows) -> None:
+    """memory_failure returned -ENXIO without asking for a pagemap: that says pfn_valid was 0, if asking would be seen."""
+    others = "memory_failure soft_offline_page unpoison_memory"
+    lab = Lab(tmp_path, probes=f"{others} get_dev_pagemap" if probed else others)
+    lab.poison("memory_failure", 0x200000, ret=-6, flags="0x0")
+    assert len(lab.rows(EventKind.PFN_VALID)) == rows
