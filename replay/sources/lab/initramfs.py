@@ -58,7 +58,7 @@ def build_initramfs(work: Path, release: str, modules: Path, chosen: Scenario) -
         if shutil.which(tool):
             _copy_program(tool, root)
     (root / "sbin/modprobe").symlink_to("../bin/kmod")
-    _compile(_GUEST / "lab.c", root / "bin/lab")
+    _run("gcc", "-static", "-O2", "-o", root / "bin/lab", *sorted((_GUEST / "tool").glob("*.c")))
     (root / "etc/mtab").touch()
     (root / "etc/passwd").write_text("root:x:0:0::/root:/bin/sh\n")
     if Path("/etc/mke2fs.conf").exists():
@@ -79,10 +79,6 @@ def _run(*words: str | Path) -> str:
     if done.returncode:
         raise InputError(words[0], f"exit status {done.returncode}: {done.stderr.strip()[-300:]}", "exit status 0")
     return done.stdout
-
-
-def _compile(source: Path, output: Path) -> None:
-    _run("gcc", "-static", "-O2", "-o", output, source)
 
 
 def _copy_program(name: str, root: Path) -> None:
