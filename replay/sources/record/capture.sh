@@ -141,11 +141,13 @@ btf_layout() { # prints STRUCT.MEMBER=BYTES, STRUCT=SIZE and FUNCTION(FIRST_ARGU
             } else if (kind == 12 && (name in name_at)) proto[name_at[name]] = size
             else if (kind == 13 && count) first[id] = word[0]
         }
+        left > NF && !keep && at { left -= NF; next } # members that nobody asked for
         {
             for (f = 1; f <= NF; f++) {
                 if (left > 0) {
-                    if (keep) word[at++] = $f
+                    if (keep || !at) word[at++] = $f
                     if (--left == 0) { close_type(); head = 0 }
+                    else if (!keep) { skip = (left < NF - f) ? left : NF - f; left -= skip; f += skip; if (!left) { close_type(); head = 0 } }
                     continue
                 }
                 if (head == 0) { name = $f; head = 1 }
@@ -153,7 +155,7 @@ btf_layout() { # prints STRUCT.MEMBER=BYTES, STRUCT=SIZE and FUNCTION(FIRST_ARGU
                 else {
                     size = $f; id++; at = 0
                     left = (kind in each) ? each[kind] : (kind in per) ? per[kind] * count : 0
-                    keep = (kind == 4 && (name in name_at)) || kind == 13
+                    keep = kind == 4 && (name in name_at)
                     if (left == 0) { close_type(); head = 0 }
                 }
             }
