@@ -7,6 +7,12 @@ files() { # while the file is open its inode is known, and the file system tells
     for i in mhard hard; do v kind=fsdax-pte path=/mnt/dax/f% inj=$i early=3 share=3 sub=5 owner=0; v kind=fsdax-pte path=/mnt/dax/f% inj=$i early=1 handler=0 sub=5 owner=0; done
     for i in msoft soft; do v kind=fsdax-pte path=/mnt/dax/f% inj=$i sub=5 owner=0; done
 }
+metadata() { # the first page of data holds the superblock: the file system shuts down
+    for r in /sys/bus/nd/devices/pfn*/resource; do
+        P=$(($(cat "$r") / 4096))
+        [ "$P" -gt 0 ] && { lab poison hard $P metadata,owner=-117; break; }
+    done
+}
 filtered() {
     echo 0x1000 >$H/corrupt-filter-flags-mask; echo 0x1000 >$H/corrupt-filter-flags-value; echo 1 >$H/corrupt-filter-enable
     O=0x1000000
@@ -27,6 +33,7 @@ step mount mount -t xfs -o dax "$PM" /mnt/dax
 mount | grep -q '/mnt/dax.*xfs' && {
     qstep files files
     vmstate after-files
+    qstep metadata metadata
 }
 umount /mnt/dax
 vmstate end-of-scenario
