@@ -19,7 +19,15 @@ _GUEST = Path(__file__).parent / "guest"
 _RECORDER = Path(__file__).parent.parent / "record" / "capture.sh"
 PACKAGES = "qemu-system-x86 busybox-static kmod ndctl daxctl e2fsprogs gcc libc6-dev"
 _HOST = ("qemu-system-x86_64", "busybox", "gcc", "depmod", "mkfs.ext4")
-_TOOLS = ("ndctl", "daxctl", "mkfs.ext4", "mkfs.xfs", "kmod", "stty", "mawk")  # copied into the guest, where there are any
+_TOOLS = (
+    "ndctl",
+    "daxctl",
+    "mkfs.ext4",
+    "mkfs.xfs",
+    "kmod",
+    "stty",
+    "mawk",
+)  # copied into the guest, where there are any
 _MODULES = (
     "virtio_pci", "virtio_blk", "virtio_mem", "libnvdimm", "nd_btt", "nd_pmem", "nd_e820", "nfit", "dax", "dax_pmem",
     "dax_pmem_core", "device_dax", "kmem", "dax_hmem", "hwpoison_inject", "ext4", "crc32c_generic", "libcrc32c",
