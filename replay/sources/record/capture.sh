@@ -65,13 +65,12 @@ check() { # prints WHAT<tab>ok|missing|partly<tab>DETAIL, one line each; status 
         _can=1
     fi
     _lock=$(sed -n 's/.*\[\(.*\)\].*/\1/p' /sys/kernel/security/lockdown 2>/dev/null)
-    case ${_lock:-none} in
-        none) printf 'lockdown\tok\t\n' ;;
-        *)
-            printf 'lockdown\tmissing\tthe kernel is locked down (%s): it refuses kprobes or /proc/kcore\n' "$_lock"
-            [ "$_lock" = confidentiality ] && _can=1
-            ;;
-    esac
+    if [ "$_lock" = confidentiality ]; then # "integrity" allows all that is needed here
+        printf 'lockdown\tmissing\tthe kernel is locked down (%s): it refuses kprobes and /proc/kcore\n' "$_lock"
+        _can=1
+    else
+        printf 'lockdown\tok\t%s\n' "${_lock:-}"
+    fi
     _t=$(find_tracefs)
     if [ -n "$_t" ] && [ -w "$_t/kprobe_events" ]; then printf 'tracefs\tok\t%s\n' "$_t"
     elif [ -n "$_t" ] && [ ! -e "$_t/kprobe_events" ]; then
