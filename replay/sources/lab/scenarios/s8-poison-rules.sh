@@ -50,8 +50,8 @@ filtered() { # MASK VALUE : pages whose kpageflags differ are left alone
     for p in $(lab find buddy 2 6); do lab poison soft $p buddy; done
     for i in msoft soft; do for k in anon file-clean shmem hugetlb-anon anon-thp; do v kind=$k inj=$i path="$(f)"; done; done
     echo 0 >$H/corrupt-filter-enable; more; }
-busy() { more; for e in 1 0; do for i in hard mhard hard mhard; do v kind=hugetlb-busy inj=$i early=$e sub=5; done; done
-    for i in hard mhard hard; do v kind=hugetlb-busy inj=$i early=1 handler=0 sub=0; done; more; }
+busy() { more; for i in hard mhard hard; do v kind=hugetlb-busy inj=$i early=1 sub=5; done
+    v kind=hugetlb-busy inj=hard early=0 sub=5; for i in hard mhard; do v kind=hugetlb-busy inj=$i early=1 handler=0 sub=0; done; more; }
 gigantic() {
     for i in msoft soft; do v kind=hugetlb1g-anon inj=$i sub=0; done
     v kind=hugetlb1g-shared inj=mhard early=1 sub=100000
@@ -73,8 +73,8 @@ mkswap /dev/vdc >/dev/null && swapon /dev/vdc || note "no swap"
 swapcache() { for i in mhard hard; do for k in anon-swapcache anon-swapcache-dirty; do for e in 0 1; do v kind=$k pin=1 inj=$i early=$e; done; v kind=$k inj=$i; done; done
     for i in msoft soft; do v kind=anon-swapcache pin=1 inj=$i; done; }
 qstep swapcache swapcache
-qstep busy-mapping-lock busy
 qstep promised promised
 vmstate after-promised
 [ -d /sys/kernel/mm/hugepages/hugepages-1048576kB ] && qstep gigantic gigantic
+qstep busy-mapping-lock busy
 vmstate end-of-scenario

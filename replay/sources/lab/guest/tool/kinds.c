@@ -137,7 +137,7 @@ static int hugetlb_free(struct vopt *o, struct made *m) {
     return mmap(0, pool("free_hugepages") * HPG, RW, ANON | HUGE_2M, -1, 0) == MAP_FAILED ? -1 : 0;
 }
 
-// Another process keeps the lock of the file's mappings taken nearly all the time: it punches a hole that 20000
+// Another process keeps the lock of the file's mappings taken nearly all the time: it punches a hole that 5000
 // mappings look at.
 static int hugetlb_busy(struct vopt *o, struct made *m) {
     (void)o;
@@ -152,7 +152,7 @@ static int hugetlb_busy(struct vopt *o, struct made *m) {
     *target(m) = 1;
     if (!fork()) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
-        for (int i = 0; i < 20000; i++)
+        for (int i = 0; i < 5000; i++)
             if (mmap(0, HPG, RW, MAP_SHARED | MAP_NORESERVE, m->fd, HPG) == MAP_FAILED)
                 break;
         ct->pins = -1;
