@@ -86,6 +86,7 @@ class PageEffect(IntEnum):
     DAX_OWNER = 11  # left to the owner of the pagemap, which flags and kills
     SOFT_FREE = 12  # KERNEL, refs 1 (0 without soft-offline-by-pfn), TAKEN_OFF
     SOFT_USED = 13  # KERNEL, refs 1 (0 without soft-offline-by-pfn)
+    RAW_MOVED = 16  # the raw list of a hugetlb page is dissolved: each page on it gets HWPOISON of its own
     SWAPCACHE_HELD = 15  # as HELD, and no longer in the swap cache
     UNPOISONED = 14  # HWPOISON, TAKEN_OFF, raw entries cleared; refs 0, BUDDY if refs was 1
 

@@ -45,6 +45,8 @@ def after_memory_failure(state: State, pfn: int, f: Facts, verdict: Verdict, vic
         pages.mark(pfn, PageFlag.HWPOISON | (PageFlag.RAW_LISTED if f.hg else 0))
     elif verdict.hwp is False:
         pages.clear(pages.unit(pfn))
+        if verdict.rule == "R37" and pfn == pages.unit(pfn)[0]:  # what the raw list held gets the flag itself
+            pages.mark(pfn, PageFlag.HWPOISON)
     elif verdict.rule in ("R30", "R31", "R32", "R34") and f.newraw:
         pages.mark(pfn, PageFlag.HWPOISON | PageFlag.RAW_LISTED)
     if verdict.rule == "R19":

@@ -87,7 +87,7 @@ def test_a_hugetlb_page_of_one_gibibyte(tmp_path) -> None:
 
 def test_pins_mapping_and_owner(tmp_path) -> None:
     row = page(tmp_path, kind="bdev-clean", pins=1, mapping="block-device", owner_ret=-117)
-    assert (row["pins"], row["mapping"], row["owner_ret"]) == (1, MappingClass.BLOCK_DEVICE, -117)
+    assert (row["pins"], row["mapping"], row["owner_ret"]) == (1, MappingClass.NO_OPERATION, -117)
 
 
 def test_the_log_says_that_unmapping_failed(tmp_path) -> None:
