@@ -126,6 +126,7 @@ EFFECTS = [
     ({**ANON, "large": True, "split": False}, E.UNCHANGED, E.UNCHANGED),
     ({"kind": PageKind.HUGE, "hwp": True}, E.UNCHANGED, E.RAW_ADDED),
     ({"hwp": True}, E.UNCHANGED, E.UNCHANGED),
+    ({"kind": PageKind.HUGE, "filt": True, "COUNT": True}, E.HUGE_KEPT, E.RAW_MOVED),
     ({"filt": True}, E.UNCHANGED, E.UNCHANGED),
     ({"online": False, "pgmap": PgmapType.FS_DAX}, E.DAX, E.DAX),
     ({"online": False, "pgmap": PgmapType.FS_DAX, "own_rc": 0}, E.DAX, E.DAX_OWNER),
