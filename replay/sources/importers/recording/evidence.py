@@ -24,6 +24,7 @@ _RESULTS = {result.name.capitalize(): result for result in ActionResult}
 _MIGRATION = re.compile(r"soft[ _]offline: (0x[0-9a-f]+): \w+ migration failed (-?\d+)", re.I)
 _REFERENCED = re.compile(r"Memory failure: (0x[0-9a-f]+): .* still referenced by (\d+) users")
 _UNMAP_FAILED = re.compile(r"Memory failure: (0x[0-9a-f]+): failed to unmap (?:page|folio) \(\w*? ?mapcount=(\d+)")
+_EOPNOTSUPP = -95  # refused before anything was migrated
 _REFERENCE, _TAKE_OFF = "get_hwpoison_page__return", "take_page_off_buddy__return"
 
 
@@ -118,7 +119,7 @@ def _add_online(result: dict[int, Evidence], poison: list[Call], lookups: Lookup
 
 def _add_log(result: dict[int, Evidence], poison: list[Call], log: str) -> None:
     """Join lines of the log to calls: those of one pfn are in the same order."""
-    failed = [call for call in poison if call.name == "soft_offline_page" and call.ret]
+    failed = [call for call in poison if call.name == "soft_offline_page" and call.ret not in (None, 0, _EOPNOTSUPP)]
     for call, value in _in_order(_MIGRATION.findall(log), failed):
         result[call.begin].migration = value
     held = [call for call in poison if (action := result[call.begin].action) and action.result == ActionResult.FAILED]
