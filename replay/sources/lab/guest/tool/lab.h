@@ -26,6 +26,7 @@
 
 typedef uint64_t u64;
 #define B(n) (1UL << (n))
+#define NONE (1L << 62) // no second page
 #define PG 4096UL
 #define HPG (2UL << 20)
 #ifndef MADV_HWPOISON

@@ -295,7 +295,7 @@ static void life(struct run *r, long corrupted) {
     fprintf(r->line, "\"inject_ret\":%d,\"inject_errno\":%d,", ret, error);
     kpj(r->line, "after", r->pfn);
     fprintf(r->line, "\"pagemap_after\":\"%#lx\",", entry_now(r));
-    if (o->second) {
+    if (o->second != NONE) {
         char label[80];
         snprintf(label, sizeof label, "%s:second%+ld", o->kind, o->second);
         raw_poison("hard", r->pfn + o->second, label);
@@ -351,7 +351,8 @@ static void vparse(struct vopt *o, int c, char **v) {
                        .touch = 1,
                        .sub = 5,
                        .node = -1,
-                       .owner = 1};
+                       .owner = 1,
+                       .second = NONE};
     struct {
         const char *name;
         int *number;
