@@ -49,7 +49,7 @@ def after_memory_failure(state: State, pfn: int, f: Facts, verdict: Verdict, vic
             pages.mark(pfn, PageFlag.HWPOISON)
     elif verdict.rule in ("R30", "R31", "R32", "R34") and f.newraw:
         pages.mark(pfn, PageFlag.HWPOISON | PageFlag.RAW_LISTED)
-    if verdict.rule == "R19":
+    if verdict.rule in ("R11", "R19"):
         unmap_device(state, pfn, f, victims)
     elif verdict.rule in HUGETLB + LRU + LRU_2009:
         unmap_page(state, pfn, f)

@@ -129,7 +129,7 @@ EFFECTS = [
     ({"kind": PageKind.HUGE, "filt": True, "COUNT": True}, E.HUGE_KEPT, E.RAW_MOVED),
     ({"filt": True}, E.UNCHANGED, E.UNCHANGED),
     ({"online": False, "pgmap": PgmapType.FS_DAX}, E.DAX, E.DAX),
-    ({"online": False, "pgmap": PgmapType.FS_DAX, "own_rc": 0}, E.DAX, E.DAX_OWNER),
+    ({"online": False, "pgmap": PgmapType.FS_DAX, "own_rc": 0}, E.DAX, E.DAX),
     ({"online": False, "pgmap": PgmapType.FS_DAX, "own_rc": -117}, E.DAX, E.UNCHANGED),
 ]
 
