@@ -57,7 +57,7 @@ def _nodes(*megabytes: int) -> tuple[str, ...]:
 
 _ROWS = (
     Scenario("s0-smoke", "a little of everything, and whether the recorder takes back all that it did",
-             ("-m", "2G")),
+             ("-m", "2G"), deadline=600),
     Scenario("s1-walk-boot", "walk over all memory of a machine with two nodes and reserved holes",
              ("-m", "3000M", *_nodes(2000, 1000)), "memmap=3M$0x10500000,1300K$0x21080000"),
     Scenario("s2a-pmem-collision", "persistent memory in one section with RAM, in every mode of a namespace",
