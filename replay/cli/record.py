@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from replay.cli.common import console, emit_json, progress_on_stderr, warn
-from replay.errors import UsageError
+from replay.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from replay.sources.importers.recording import ImportReport
@@ -82,6 +82,7 @@ def _record(
     output: Path, seconds: int | None, walks: bool, images: bool, run: str | None, keep: Path | None,
     buffer: int | None, allow_loss: bool,
 ) -> ImportReport:  # fmt: skip
+    import shutil
     import tempfile
 
     from replay.sources.importers.recording import import_recording
@@ -91,10 +92,17 @@ def _record(
         folder = keep or Path(scratch) / "recording"
         record(folder, seconds=seconds, walks=walks, images=images, buffer_kb=buffer, name=output.stem,
                command=["sh", "-c", run] if run else (), say=_say)  # fmt: skip
-        with progress_on_stderr(output.name) as show:
-            return import_recording(
-                folder, output, allow_loss=allow_loss, progress=lambda _step, done: show(int(done * 1000), 1000)
-            )
+        try:
+            with progress_on_stderr(output.name) as show:
+                return import_recording(
+                    folder, output, allow_loss=allow_loss, progress=lambda _step, done: show(int(done * 1000), 1000)
+                )
+        except InputError:
+            if keep is None:  # what was recorded cannot be recorded again
+                kept = output.with_name(output.name + ".recording")
+                shutil.move(folder, kept)
+                warn(f"the recording is kept in {kept}; import it with `replay import recording`")
+            raise
 
 
 def _say(line: str) -> None:

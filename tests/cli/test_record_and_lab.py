@@ -93,6 +93,24 @@ def test_the_folder_is_kept_where_asked(replay, recorder, tmp_path) -> None:
     assert recorder.options["images"] is True
 
 
+def test_a_recording_that_cannot_be_imported_is_not_thrown_away(replay, recorder, tmp_path, monkeypatch) -> None:
+    """Events were lost: the import refuses that, but nobody can record the same hour again."""
+    honest = record_package.record
+
+    def lossy(folder: Path, **options: object) -> None:
+        honest(folder, **options)
+        (folder / "trace_stats.txt").write_text("[cpu0]\noverrun: 5\n")
+
+    monkeypatch.setattr(record_package, "record", lossy)
+    output = tmp_path / "host.arrow"
+    answer = replay("record", "-o", str(output))
+    assert answer.code == 3
+    assert "--allow-loss" in answer.err
+    kept = tmp_path / "host.arrow.recording"
+    assert str(kept) in answer.err
+    assert replay("import", "recording", str(kept), "-o", str(output), "--allow-loss").code == 0
+
+
 def test_scenarios_are_listed(replay) -> None:
     assert set(json.loads(replay("lab", "--list", "--json").out)["data"]["scenarios"]) == set(SCENARIOS)
     assert "s2a-pmem-collision" in replay("lab", "--list").out
