@@ -9,8 +9,8 @@ qstep victims victims
 state_now() { sort $T/kprobe_events | md5sum; ls $T/instances; cat $T/tracing_on $T/current_tracer $T/trace_clock $T/buffer_size_kb; }
 state_now >/tmp/before
 unchanged() { # WHAT
-    sleep 4
-    state_now >/tmp/after
+    _i=0
+    while state_now >/tmp/after && ! cmp -s /tmp/before /tmp/after && [ $_i -lt 30 ]; do sleep 2; _i=$((_i + 1)); done
     if cmp -s /tmp/before /tmp/after; then note "undone: $1"; else
         note "NOT undone: $1"
         diff /tmp/before /tmp/after
@@ -32,7 +32,6 @@ parent() { # the recorder's parent is a shell that is killed
     N=$(cat /tmp/npid)
     armed
     kill -KILL $P
-    sleep 20
     unchanged "by the end of its parent"
 }
 qstep at-end at_end
