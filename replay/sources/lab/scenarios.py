@@ -75,7 +75,7 @@ _ROWS = (
              ("-m", "4G"), "hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=16 default_hugepagesz=2M",
              deadline=500),
     Scenario("s9-machine-check", "errors that the hardware reports, to the task that consumed them and to others",
-             ("-m", "2G")),
+             ("-m", "2G"), "isolcpus=1"),
     Scenario("s10-hotplug-rules", "RAM of the boot removed and added again; memory that holds its own memmap",
              ("-m", "2G,slots=8,maxmem=16G", "-object", "memory-backend-ram,id=m0,size=2G",
               "-numa", "node,nodeid=0,cpus=0-1,memdev=m0"),
