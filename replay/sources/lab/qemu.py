@@ -70,7 +70,7 @@ def boot(
         ]  # fmt: skip
         for name in _DISKS:
             arguments += ["-drive", f"file={work}/{name}.img,if=virtio,format=raw,cache=unsafe"]
-        return _run(arguments, work, control, monitor, chosen.deadline + 300, show or (lambda _line: None))
+        return _run(arguments, work, control, monitor, chosen.deadline + 900, show or (lambda _line: None))
 
 
 def _run(
