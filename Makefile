@@ -4,7 +4,7 @@ VENV   ?= .venv
 BIN    := $(VENV)/bin
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check bench bench-compare bench-peers asv-smoke nightly bench-commits clean
+.PHONY: help demo test lint types check bench bench-compare bench-peers asv-smoke lab-smoke nightly bench-commits clean
 
 help:            ## show this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "%-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -46,6 +46,9 @@ $(VENV)/.installed-peers: $(VENV)/.installed
 
 bench-peers: $(VENV)/.installed-peers   ## the engine against C, numba, numpy, polars and DuckDB, about five minutes
 	$(BIN)/python -m benchmarks.peers
+
+lab-smoke: $(VENV)/.installed   ## boot a Debian kernel under qemu, record it, replay the recording (skipped without qemu)
+	sh tests/sources/lab/smoke.sh $(BIN)
 
 # One thread, and no other test at the same time. Saved in .benchmarks/, by machine.
 PYTEST_BENCH := $(BIN)/python -m pytest tests/benchmarks -q -p no:xdist --benchmark-enable --benchmark-only \

@@ -23,10 +23,12 @@ from replay.cli import (
     generate,
     import_,
     info,
+    lab,
     machine,
     mutate,
     native,
     profiles,
+    record,
     run,
     shrink,
     validate,
@@ -81,6 +83,8 @@ app.add_typer(import_.app, name="import")
 app.add_typer(machine.app, name="machine")
 app.add_typer(generate.app, name="generate")
 add_command(app, "convert", convert.command)
+add_command(app, "record", record.command)
+add_command(app, "lab", lab.command)
 
 
 def main(arguments: list[str] | None = None) -> None:

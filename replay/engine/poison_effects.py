@@ -55,8 +55,9 @@ def _apply(pages: Pages, kernel: Kernel, pfn: int, effect: PageEffect, *, unmapp
     page = pages.at(pfn)
     if effect in _EFFECTS:
         _EFFECTS[effect](pages, pfn, page)
-    elif effect is PageEffect.HELD:
+    elif effect in {PageEffect.HELD, PageEffect.SWAPCACHE_HELD}:
         gone = PageFlag.MAPPED if unmapped else 0
+        gone |= PageFlag.SWAPCACHE if effect is PageEffect.SWAPCACHE_HELD else 0
         pages.change(pfn, refs=max(page.refs, 2), flags=page.flags & ~gone)
     elif effect is PageEffect.HUGE_KEPT:
         kept = kernel.has("hugetlb-raw-list")  # before, a file page was removed from its cache
@@ -129,6 +130,12 @@ def _raw_added(pages: Pages, pfn: int, page: Page) -> None:
     pages.mark(pfn, _RAW)
 
 
+def _raw_moved(pages: Pages, pfn: int, page: Page) -> None:
+    # A tail has a flag of its own then, which nothing looks at while it is part of a hugetlb page.
+    if pfn == pages.unit(pfn)[0]:
+        pages.mark(pfn, PageFlag.HWPOISON)
+
+
 def _unpoisoned(pages: Pages, pfn: int, page: Page) -> None:
     freed = page.refs == 1
     pages.clear(*pages.unit(pfn))
@@ -159,5 +166,6 @@ _EFFECTS: dict[PageEffect, Callable[[Pages, int, Page], None]] = {
     PageEffect.SHMEM_KEPT: _shmem_kept,
     PageEffect.SWAPCACHE_KEPT: _swapcache_kept,
     PageEffect.RAW_ADDED: _raw_added,
+    PageEffect.RAW_MOVED: _raw_moved,
     PageEffect.UNPOISONED: _unpoisoned,
 }

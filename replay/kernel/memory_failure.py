@@ -104,8 +104,8 @@ _PAGEMAP = (
         "R11",
         "owner-handled",
         lambda s: s.own_rc == 0,
-        kept(event(0, _T.DAX, _R, _E.DAX_OWNER)),
-        "the pagemap's owner handled it",
+        kept(event(0, _T.DAX, _R, _E.DAX, Kills.DAX)),
+        "the pagemap's owner handled it: it flags the page, and signals as the generic path does",
         "pgmap-owner-handler",
     ),
     _dax(

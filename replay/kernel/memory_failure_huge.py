@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from replay.kernel.memory_failure_answers import NOT_GOT, STILL_MAPPED, already, check, event, listed, mapped, silent
 from replay.kernel.poison_calls import Counts, PageEffect
 from replay.kernel.poison_state import HugeState
@@ -130,8 +132,8 @@ HUGETLB = (
         "R37",
         "huge-filter",
         lambda s: s.hg & s.filt,
-        silent(-95, poison=0),
-        "a hugetlb page that the filter rejects",
+        replace(silent(-95, poison=0), effect=_E.RAW_MOVED),
+        "a hugetlb page that the filter rejects: the folio is cleared, but the mark moves to the broken page",
         needs=(_RAW,),
     ),
     check(

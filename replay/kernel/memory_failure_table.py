@@ -145,8 +145,8 @@ TABLE = (
         "R87",
         "swapcache-clean-held",
         lambda s: s.swapc,
-        mapped(event(-16, _T.CLEAN_SWAPCACHE, _F, _E.HELD)),
-        "clean swap cache that somebody holds",
+        mapped(event(-16, _T.CLEAN_SWAPCACHE, _F, _E.SWAPCACHE_HELD)),
+        "clean swap cache that somebody holds: removed all the same",
     ),
     check("R90a", "anon", lambda s: s.anon & (s.pins == 0), _row(0, _R, _E.REMOVED), "an anonymous page, isolated"),
     check(

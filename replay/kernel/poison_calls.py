@@ -88,9 +88,10 @@ class PageEffect(IntEnum):
     HUGE_KEPT = 8  # as it was, not mapped, refs 2, MAPPING_SET
     RAW_ADDED = 9  # unchanged; the raw list gets the pfn unless it has it
     DAX = 10  # unchanged; all mappings go if anybody was collected
-    DAX_OWNER = 11  # left to the owner of the pagemap, which flags and kills
     SOFT_FREE = 12  # KERNEL, refs 1 (0 without soft-offline-by-pfn), TAKEN_OFF
     SOFT_USED = 13  # KERNEL, refs 1 (0 without soft-offline-by-pfn)
+    RAW_MOVED = 16  # the raw list of a hugetlb page is dissolved: each page on it gets HWPOISON of its own
+    SWAPCACHE_HELD = 15  # as HELD, and no longer in the swap cache
     UNPOISONED = 14  # HWPOISON, TAKEN_OFF, raw entries cleared; refs 0, BUDDY if refs was 1
 
 

@@ -64,7 +64,7 @@ def action_line(
     return f"Memory failure: {pfn:#x}: recovery action for {action.display}{page}: {_result(result)}"
 
 
-def kill_line(features: frozenset[str], pfn: int, name: str, pid: int) -> str:
+def kill_line(features: frozenset[str], pfn: int, name: str, pid: int, *, forced: bool = False) -> str:
     """Return the dmesg line about a task that is signalled.
 
     Args:
@@ -72,9 +72,12 @@ def kill_line(features: frozenset[str], pfn: int, name: str, pid: int) -> str:
         pfn: of the page.
         name: of the task.
         pid: of the task.
+        forced: it gets SIGKILL, as the page cannot be taken away from it.
     """
     words = "Sending SIGBUS to" if "sigbus-message" in features else "Killing"
     prefix = "MCE" if "poison-2009" in features else "Memory failure:"
+    if forced:
+        return f"{prefix} {pfn:#x}: forcibly killing {name}:{pid} because of failure to unmap corrupted page"
     return f"{prefix} {pfn:#x}: {words} {name}:{pid} due to hardware memory corruption"
 
 

@@ -28,9 +28,9 @@ def dmesg_lines(call: Decided, features: frozenset[str], names: Sequence[str]) -
     if call.kind is not EventKind.MEMORY_FAILURE or call.undecided:
         return
     for sent in call.signals:
-        if sent.signal != SIGKILL:
-            label = call.names.get(sent.task)
-            yield kill_line(features, call.pfn, "task" if label is None else names[label], sent.task)
+        label = call.names.get(sent.task)
+        name = "task" if label is None else names[label]
+        yield kill_line(features, call.pfn, name, sent.task, forced=sent.signal == SIGKILL)
     if call.action != NO_ACTION:
         yield action_line(features, call.pfn, ActionType(call.action), ActionResult(call.result))
 

@@ -45,9 +45,11 @@ def after_memory_failure(state: State, pfn: int, f: Facts, verdict: Verdict, vic
         pages.mark(pfn, PageFlag.HWPOISON | (PageFlag.RAW_LISTED if f.hg else 0))
     elif verdict.hwp is False:
         pages.clear(pages.unit(pfn))
+        if verdict.rule == "R37" and pfn == pages.unit(pfn)[0]:  # what the raw list held gets the flag itself
+            pages.mark(pfn, PageFlag.HWPOISON)
     elif verdict.rule in ("R30", "R31", "R32", "R34") and f.newraw:
         pages.mark(pfn, PageFlag.HWPOISON | PageFlag.RAW_LISTED)
-    if verdict.rule == "R19":
+    if verdict.rule in ("R11", "R19"):
         unmap_device(state, pfn, f, victims)
     elif verdict.rule in HUGETLB + LRU + LRU_2009:
         unmap_page(state, pfn, f)
@@ -96,7 +98,8 @@ def describe_failed(state: State, pfn: int, f: Facts, verdict: Verdict) -> None:
         page = GONE_PAGE.but(also=PageFlag.MAPPING_SET, refs=2) if stays else GONE_PAGE
     elif keeps_reference(verdict):
         gone = verdict.rule in HUGETLB + LRU + LRU_2009 and unmapped(f)
-        page = page.but(without=PageFlag.MAPPED if gone else 0, refs=max(2, page.refs))
+        swap = PageFlag.SWAPCACHE if verdict.rule == "R87" else 0  # the clean handler has removed it by then
+        page = page.but(without=(PageFlag.MAPPED if gone else 0) | swap, refs=max(2, page.refs))
     if page != f.page:
         state.poison.pages.described.put((pfn, pfn + 1), page)
 

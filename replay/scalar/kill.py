@@ -70,7 +70,7 @@ def situation(f: Facts, rule: str) -> Situation | None:
         return replace(found, forcek=f.dirty2)
     if rule == "R63" and f.c.c_thp == 2:
         return replace(found, forcek=True, ufail=False)
-    if rule in ("R19", "R03"):  # AR and MUST_KILL are forced
+    if rule in ("R11", "R19", "R03"):  # AR and MUST_KILL are forced
         return Situation(True, f.es, anon=False, mp=True, drop=False, ksm=False, ufail=False, forcek=True)
     return None
 
@@ -105,7 +105,7 @@ def decide(
     own = current is not None and not f.nomm and tasks.get(current).space == task.space
     here = mapping.present if s.anon else True
     addr_ok = not mapping.flags & MapFlag.NO_ADDRESS
-    if rule == "R19":
+    if rule in ("R11", "R19"):
         if not entry_shift(mapping):
             here, addr_ok = bool(c.dax_kill0), False
         else:
@@ -148,7 +148,7 @@ def place(state: State, pfn: int, f: Facts, rule: str, mapping: Mapping) -> tupl
     """Address and lsb of a SIGBUS (3.3)."""
     page_shift = state.geometry.page_shift
     addr = mapping.address(pfn, page_shift)
-    if rule == "R19":
+    if rule in ("R11", "R19"):
         head = {PgmapType.GENERIC: f.c.devdax_head, PgmapType.FS_DAX: f.c.fsdax_head}.get(f.pgmap, 0)
         lsb = mapping.shift if f.c.dax_size else page_shift
         return round_down(addr, 1 << mapping.shift) if head else addr, lsb

@@ -37,6 +37,8 @@ LEAVES = (
     ("import", "rasdaemon"),
     ("import", "machine"),
     ("convert",),
+    ("record",),
+    ("lab",),
 )
 
 

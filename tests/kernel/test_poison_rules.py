@@ -115,6 +115,8 @@ EFFECTS = [
     ({}, E.REMOVED, E.REMOVED),
     ({"swapc": True, "anon": True}, E.REMOVED, E.REMOVED),
     ({"swapc": True, **ANON}, E.SWAPCACHE_KEPT, E.SWAPCACHE_KEPT),
+    ({"swapc": True, "anon": True, "pins": 1}, E.SWAPCACHE_HELD, E.SWAPCACHE_HELD),
+    ({"swapc": True, **ANON, "pins": 1}, E.HELD, E.HELD),
     (SHMEM, E.REMOVED, E.SHMEM_KEPT),
     ({"pins": 1}, E.HELD, E.HELD),
     ({"map": MappingClass.NONE}, E.HELD, E.HELD),
@@ -124,9 +126,10 @@ EFFECTS = [
     ({**ANON, "large": True, "split": False}, E.UNCHANGED, E.UNCHANGED),
     ({"kind": PageKind.HUGE, "hwp": True}, E.UNCHANGED, E.RAW_ADDED),
     ({"hwp": True}, E.UNCHANGED, E.UNCHANGED),
+    ({"kind": PageKind.HUGE, "filt": True, "COUNT": True}, E.HUGE_KEPT, E.RAW_MOVED),
     ({"filt": True}, E.UNCHANGED, E.UNCHANGED),
     ({"online": False, "pgmap": PgmapType.FS_DAX}, E.DAX, E.DAX),
-    ({"online": False, "pgmap": PgmapType.FS_DAX, "own_rc": 0}, E.DAX, E.DAX_OWNER),
+    ({"online": False, "pgmap": PgmapType.FS_DAX, "own_rc": 0}, E.DAX, E.DAX),
     ({"online": False, "pgmap": PgmapType.FS_DAX, "own_rc": -117}, E.DAX, E.UNCHANGED),
 ]
 

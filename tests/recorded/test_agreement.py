@@ -50,16 +50,16 @@ RECORDED: dict[str, dict[str, int]] = {
     },
     "6.1.192": {
         "add_memory": 11,
-        "get_dev_pagemap": 122954,
-        "memremap_pages": 35,
+        "get_dev_pagemap": 122991,
+        "memremap_pages": 37,
         "offline_pages": 24,
         "online_pages": 21,
-        "pfn_to_online_page": 695196,
-        SLOW_PATH: 695196,
-        "pfn_valid": 2117,
-        "pgmap_pfn_valid": 1110,
+        "pfn_to_online_page": 704117,
+        SLOW_PATH: 704117,
+        "pfn_valid": 2195,
+        "pgmap_pfn_valid": 1133,
         "remove_memory": 5,
-        DUMP: 2465,
+        DUMP: 2686,
         RESOURCES: 4022,
         BLOCKS: 2255,
         DAXES: 146,
@@ -88,12 +88,12 @@ RECORDED: dict[str, dict[str, int]] = {
         "memremap_pages": 31,
         "offline_pages": 13,
         "online_pages": 11,
-        "pfn_to_online_page": 716809,
-        SLOW_PATH: 716809,
-        "pfn_valid": 1740,
+        "pfn_to_online_page": 726676,
+        SLOW_PATH: 726676,
+        "pfn_valid": 1791,
         "pgmap_pfn_valid": 999,
         "remove_memory": 3,
-        DUMP: 1975,
+        DUMP: 2041,
         RESOURCES: 2931,
         BLOCKS: 1803,
         DAXES: 86,
@@ -103,7 +103,7 @@ RECORDED: dict[str, dict[str, int]] = {
 
 
 def test_the_recordings_are_there() -> None:
-    assert len(NAMES) == 20
+    assert len(NAMES) == 23
     assert {name.split("-")[0] for name in NAMES} == set(RECORDED)
     assert {name for name, _ in NOT_COMPARED} <= set(NAMES)
 

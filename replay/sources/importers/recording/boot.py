@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, NamedTuple
 
 from replay.errors import InputError
@@ -71,6 +72,7 @@ def read_boot(folder: Folder, warn: list[str]) -> Boot:
         kernel=kernel,
         release=folder.optional("uname_r.txt").strip() or str(meta.get("kernel_release", "")),
         sysctls=sysctls(folder.optional("vmstate.txt")),
+        config=_config(folder.optional("vmstate.txt")),
         memory=boot_memory(
             iomem,
             page_shift,
@@ -84,6 +86,11 @@ def read_boot(folder: Folder, warn: list[str]) -> Boot:
     )
     name = f"{kernel}/{meta.get('scenario', folder.path.name)}"
     return Boot(machine, name, base, meta_number(folder, meta, "struct_page_size"), sections)
+
+
+def _config(vmstate: str) -> dict[str, bool]:
+    """Return what the parameters of the kernel say that decisions depend on, where it is not the default."""
+    return {"memmap_on_memory": True} if re.search(r"^memory_hotplug.memmap_on_memory=[Y1f]", vmstate, re.M) else {}
 
 
 def _word(folder: Folder, meta: dict[str, Any], key: str) -> str:

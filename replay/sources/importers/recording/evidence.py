@@ -23,6 +23,8 @@ _ACTION = re.compile(r"pfn 0x[0-9a-f]+: recovery action for (.*): (\w+)")
 _RESULTS = {result.name.capitalize(): result for result in ActionResult}
 _MIGRATION = re.compile(r"soft[ _]offline: (0x[0-9a-f]+): \w+ migration failed (-?\d+)", re.I)
 _REFERENCED = re.compile(r"Memory failure: (0x[0-9a-f]+): .* still referenced by (\d+) users")
+_UNMAP_FAILED = re.compile(r"Memory failure: (0x[0-9a-f]+): failed to unmap (?:page|folio) \(\w*? ?mapcount=(\d+)")
+_EOPNOTSUPP = -95  # refused before anything was migrated
 _REFERENCE, _TAKE_OFF = "get_hwpoison_page__return", "take_page_off_buddy__return"
 
 
@@ -46,6 +48,7 @@ class Evidence:
         signals: the signals that were sent.
         migration: what migration returned, by the log.
         users: how many other references there were, by the log.
+        unmap_failed: the page could not be unmapped from the processes that had mapped it, by the log.
     """
 
     online: bool | None = None
@@ -55,6 +58,7 @@ class Evidence:
     signals: list[Point] = field(default_factory=list)
     migration: int | None = None
     users: int | None = None
+    unmap_failed: bool = False
 
 
 def read_evidence(
@@ -115,12 +119,15 @@ def _add_online(result: dict[int, Evidence], poison: list[Call], lookups: Lookup
 
 def _add_log(result: dict[int, Evidence], poison: list[Call], log: str) -> None:
     """Join lines of the log to calls: those of one pfn are in the same order."""
-    failed = [call for call in poison if call.name == "soft_offline_page" and call.ret]
+    failed = [call for call in poison if call.name == "soft_offline_page" and call.ret not in (None, 0, _EOPNOTSUPP)]
     for call, value in _in_order(_MIGRATION.findall(log), failed):
         result[call.begin].migration = value
     held = [call for call in poison if (action := result[call.begin].action) and action.result == ActionResult.FAILED]
     for call, value in _in_order(_REFERENCED.findall(log), held):
         result[call.begin].users = value
+    mapped = [call for call in poison if call.name == "memory_failure" and call.ret]
+    for call, _ in _in_order(_UNMAP_FAILED.findall(log), mapped):
+        result[call.begin].unmap_failed = True
 
 
 def _in_order(lines: Iterable[tuple[str, str]], calls: list[Call]) -> list[tuple[Call, int]]:

@@ -248,6 +248,8 @@ class LookupReader:
     def _memory_failure(self, call: Call, online: tuple[int, int] | None) -> tuple[int, int, int] | None:
         """Return begin, end, answer: it asks get_dev_pagemap iff the lookup said NULL and pfn_valid said yes."""
         begin = online[1] if online else call.begin
+        if "get_dev_pagemap" not in self._armed:
+            return None  # that no call of it is seen tells nothing
         asked = self.direct.get(call.begin)
         if asked:
             return begin, asked[0][0], 1

@@ -30,6 +30,8 @@ _RULES = (
     _Rule(Kpf.OFFLINE, 0, 0, PageKind.OFFLINE),
     _Rule(Kpf.ZERO | Kpf.THP, 0, 0, PageKind.HUGE_ZERO),
     _Rule(0, Kpf.RESERVED | Kpf.ZERO, 0, PageKind.RESERVED),
+    # Mapped by a process, and nothing else: a buffer of the kernel's own. A user page has been written or read at least.
+    _Rule(Kpf.MMAP, 0, Kpf.LRU | Kpf.ANON | Kpf.THP | Kpf.UPTODATE | Kpf.SWAPCACHE | Kpf.HWPOISON, PageKind.KERNEL),
     _Rule(0, Kpf.LRU | Kpf.MMAP | Kpf.ANON | Kpf.THP, 0, PageKind.LRU),
     _Rule(Kpf.UPTODATE, 0, Kpf.HWPOISON, PageKind.LRU),
 )

@@ -15,7 +15,7 @@ from .evidence import Evidence
 from .histories import Histories, Leftover, recorder_has
 from .pages import HUGE_ORDER, Kpf, is_readable, read_page
 from .rows import Order, Row
-from .victims import Victim
+from .victims import Facts, Victim
 from .visits import Phase, Visit
 
 __all__ = ("PageStates",)
@@ -28,8 +28,8 @@ _WRITTEN = PageFlag.PTE_DIRTY | PageFlag.PTE_WRITE
 _VICTIMS: tuple[tuple[str, int, int, MappingClass], ...] = (
     (r"anon-swapcache", 0, 0, MappingClass.REGULAR),
     (r"anon.*|ksm", _WRITTEN, 0, MappingClass.REGULAR),
-    (r"hugetlb-anon", _WRITTEN, PageFlag.ANON, MappingClass.HUGETLB),
-    (r"hugetlb-.*", _WRITTEN, 0, MappingClass.HUGETLB),
+    (r"hugetlb(1g)?-anon", _WRITTEN, PageFlag.ANON, MappingClass.HUGETLB),
+    (r"hugetlb(1g)?-.*", _WRITTEN, 0, MappingClass.HUGETLB),
     (r"shmem-thp", _WRITTEN, PageFlag.DIRTY, MappingClass.SHMEM),
     (r"shmem.*|tmpfs-dirty", _WRITTEN, 0, MappingClass.SHMEM),
     (r"tmpfs-.*", 0, 0, MappingClass.SHMEM),
@@ -54,6 +54,7 @@ class _State:
     mapping: MappingClass = MappingClass.REGULAR
     pins: int = 0
     refs: int = 1
+    owner_ret: int | None = None
 
 
 class PageStates:
@@ -88,8 +89,11 @@ class PageStates:
             self._poison(state, pfn, flags)
         if victim is not None:
             self._device(state, victim, call)
+            _add_facts(state, victim.facts, _MOMENTS[phase], flags)
+            state.flags |= PageFlag.UNMAP_FAILS if evidence.unmap_failed else 0
         if call.name == "unpoison_memory":
-            self._references(state, call, evidence, flags)
+            known = victim.facts.references.get(_MOMENTS[phase]) if victim else None
+            self._references(state, call, evidence, flags, known if state.kind != PageKind.HUGE else None)
         if state.kind == PageKind.UNKNOWN:
             self.counts["unknown"] += victim is not None
             if not state.flags and pfn not in self._described:
@@ -194,12 +198,16 @@ class PageStates:
         elif not faulted:
             state.flags |= PageFlag.NO_DAX_ENTRY
 
-    def _references(self, state: _State, call: Call, evidence: Evidence, flags: int | None) -> None:
+    def _references(
+        self, state: _State, call: Call, evidence: Evidence, flags: int | None, counted: int | None
+    ) -> None:
         left = self._histories.left(call.given["pfn"])
         if left.in_swap and flags is not None and not flags & Kpf.SWAPCACHE:
             left = Leftover(1)  # it has left the swap cache with its processes
         state.refs, in_file = left.refs, left.in_file
-        if evidence.reference is not None:
+        if counted is not None:
+            state.refs = counted
+        elif evidence.reference is not None:
             refs = 0 if evidence.reference == 0 else 1
             if refs < left.refs or in_file:
                 self.counts["nested"] += 1
@@ -208,6 +216,32 @@ class PageStates:
             state.refs = 2
             self.counts["nested"] += 1
         state.flags |= PageFlag.MAPPING_SET if in_file else 0
+
+
+def _add_facts(state: _State, facts: Facts, moment: str, flags: int | None) -> None:
+    """Add what the tool knew or read about the page."""
+    if facts.pins:
+        state.pins = facts.pins
+        if state.kind == PageKind.LRU and state.order:
+            state.flags |= PageFlag.UNSPLITTABLE  # a folio that somebody else refers to cannot be split
+    if facts.mapping is not None:
+        state.mapping = facts.mapping
+        if facts.mapping == MappingClass.NO_OPERATION and state.flags & (PageFlag.DIRTY | PageFlag.PTE_DIRTY):
+            state.flags |= PageFlag.NOT_RELEASABLE
+    state.owner_ret = facts.owner_ret
+    # A page without an entry belongs to a device: it is no user page, and none of the bits a filter asks for is set.
+    if facts.filter is not None and (flags or 0) & facts.filter.mask != facts.filter.value:
+        state.flags |= PageFlag.FILTERED
+    if state.kind != PageKind.HUGE:
+        return
+    if moment in facts.references:
+        free = not facts.references[moment]
+        state.flags = state.flags & ~PageFlag.HUGE_FREE | (PageFlag.HUGE_FREE if free else 0)
+    if facts.pool is not None:
+        state.order = facts.pool.pages.bit_length() - 1
+        state.flags |= PageFlag.PUD if state.order > HUGE_ORDER else 0
+        if state.flags & PageFlag.HUGE_FREE and facts.pool.free <= facts.pool.reserved:
+            state.flags |= PageFlag.NOT_DISSOLVABLE
 
 
 def _unexplained(state: _State, flags: int | None) -> bool:
@@ -227,9 +261,12 @@ def _visible(flags: int | None, evidence: Evidence) -> bool:
 def _page_row(call: Call, state: _State) -> Row:
     pfn = call.given["pfn"]
     whole = state.kind == PageKind.HUGE
-    values = {"pfn": pfn - pfn % _PAGES if whole else pfn, "page_kind": int(state.kind)}
+    pages = max(_PAGES, 1 << state.order)
+    values = {"pfn": pfn - pfn % pages if whole else pfn, "page_kind": int(state.kind)}
+    if state.owner_ret is not None:
+        values["owner_ret"] = state.owner_ret
     optional = {
-        "nr_pages": _PAGES if whole else 1, "page_flags": int(state.flags), "order": state.order, "pins": state.pins,
+        "nr_pages": pages if whole else 1, "page_flags": int(state.flags), "order": state.order, "pins": state.pins,
         "mapping": int(state.mapping), "refs": state.refs,
     }  # fmt: skip
     defaults = {"nr_pages": 1, "refs": 1}

@@ -14,7 +14,6 @@ from .visits import Visit
 __all__ = ("mapping", "policy_flags", "task_rows")
 
 _BASE_SHIFT, _HUGE_SHIFT = 12, 21
-_HUGE_PAGES = 1 << (_HUGE_SHIFT - _BASE_SHIFT)
 _POLICIES = {
     # the last one alternates by the index of the process
     "late": (TaskFlag.MAIN_PROCESS,),
@@ -36,13 +35,15 @@ def policy_flags(victim: Victim, index: int) -> int:
 def mapping(victim: Victim, devices: Devices, at: int) -> dict[str, int]:
     """Return pfn, nr_pages, vaddr and map_shift of what a process of a victim maps.
 
-    A 2 MiB mapping needs a page that lies as far from the start of its 2 MiB as its address does.
+    A huge mapping needs a page that lies as far from the start of its 2 MiB (1 GiB) as its address does.
     """
-    head = victim.head_offset
-    fits = (victim.vaddr >> _BASE_SHIFT) % _HUGE_PAGES == head
+    pool = victim.facts.pool
+    pages = pool.pages if pool else 1 << (_HUGE_SHIFT - _BASE_SHIFT)
+    head = victim.pfn % pages
+    fits = (victim.vaddr >> _BASE_SHIFT) % pages == head
     if fits and _wants_huge(victim, devices, at):
-        start = victim.vaddr - (head << _BASE_SHIFT)
-        return {"pfn": victim.pfn - head, "nr_pages": _HUGE_PAGES, "vaddr": start, "map_shift": _HUGE_SHIFT}
+        start, shift = victim.vaddr - (head << _BASE_SHIFT), _BASE_SHIFT + pages.bit_length() - 1
+        return {"pfn": victim.pfn - head, "nr_pages": pages, "vaddr": start, "map_shift": shift}
     vaddr = victim.vaddr
     if victim.kind == "ksm":  # every page of the mapping is this one; the reverse map begins with the youngest
         vaddr += victim.length - ((victim.sub + 1) << _BASE_SHIFT)

@@ -41,6 +41,8 @@ PIECES: dict[str, frozenset[EventKind]] = {
     "offline_mem_sections": frozenset({EventKind.OFFLINE_PAGES}),
 }
 ALTMAP_VALID = 1
+_MHP_MEMMAP_ON_MEMORY = 2  # of the flags of add_memory, since v5.14; no other flag had the bit before
+_RANGES = 4  # of a pagemap that the probe fetches
 _EINTR, _EAGAIN, _ENOMEM, _EBUSY = -4, -11, -12, -16
 # Return codes whose cause is outside of the trace: a signal, no memory, a page that would not move.
 _ENV: dict[EventKind, frozenset[int]] = {
@@ -170,13 +172,21 @@ class TransitionReader:
     def _rows(self, call: Call, kind: EventKind) -> list[Row]:
         values, errno = self._arguments(call, kind)
         pfn, nr_pages = values["pfn"], values["nr_pages"]
+        more = self._further_ranges(call) if kind == EventKind.MEMREMAP_PAGES else []
+        low, high = min([pfn, *(at for at, _ in more)]), max([pfn + nr_pages, *(at + size for at, size in more)])
+        nr_pages += sum(size for _, size in more)
         common = {"call": self._ids[call.begin], "task": call.pid}
         begin = Row(call.begin, Order.EVENT, kind, {**values, **common, "phase": Phase.BEGIN})
         if kind in (EventKind.MEMREMAP_PAGES, EventKind.MEMUNMAP_PAGES):
             since = call.begin if kind == EventKind.MEMUNMAP_PAGES else self._checked(call)
             begin.at, begin.order = self._tasks.next(since), Order.EFFECT
-            begin.effect = Effect(since, pfn, pfn + nr_pages, sections=False)
-        rows, covered, zoned = [begin], 0, kind != EventKind.MEMREMAP_PAGES
+            begin.effect = Effect(since, low, high, sections=False)
+        rows = [
+            Row(begin.at, begin.order, EventKind.PGMAP_RANGE, {"pfn": at, "nr_pages": size, "pgmap": values["pgmap"]})
+            for at, size in more
+        ]
+        rows.append(begin)
+        covered, zoned = 0, kind != EventKind.MEMREMAP_PAGES
         for piece in self._pieces.get(call.begin, ()):
             where = {"pfn": piece.pfn, "nr_pages": piece.nr_pages, "phase": piece.phase}
             effect = self._on_sections(piece.since, piece.pfn, piece.pfn + piece.nr_pages)
@@ -186,7 +196,7 @@ class TransitionReader:
         if call.returned:
             done = Row(call.end, Order.DONE, kind, {**common, "phase": Phase.DONE})
             if errno == 0 and (covered < nr_pages or not zoned):  # a part was not traced: it happened by now
-                done.effect = self._on_sections(call.begin, pfn, pfn + nr_pages)
+                done.effect = self._on_sections(call.begin, low, high)
             rows.append(done)
         return rows
 
@@ -211,6 +221,7 @@ class TransitionReader:
             if kind == EventKind.ADD_MEMORY:
                 values["node"] = given["nid"]
                 values["flags"] = AddFlags.DRIVER_MANAGED if call.name == ADD_FUNCTIONS[0] else 0
+                values["flags"] |= AddFlags.MEMMAP_ON_MEMORY if given.get("mhp_flags", 0) & _MHP_MEMMAP_ON_MEMORY else 0
                 values["label"] = self._strings.label(_LABELS.get(call.name, "System RAM"))
         else:
             low, high = given["range_start"] >> self._shift, given["range_end"] >> self._shift
@@ -239,12 +250,19 @@ class TransitionReader:
             )
         return {"pfn": start >> self._shift, "nr_pages": size >> self._shift}
 
+    def _further_ranges(self, call: Call) -> list[tuple[int, int]]:
+        """Return pfn and number of pages of the second and later ranges of a pagemap."""
+        given = call.given
+        ranges = [(given[f"range{k}_start"], given[f"range{k}_end"]) for k in range(1, given["nr_range"])]
+        return [(start >> self._shift, (end >> self._shift) + 1 - (start >> self._shift)) for start, end in ranges]
+
     def _pagemap(self, call: Call) -> dict[str, int]:
         given, where = call.given, self._events.at(call.begin)
-        if given["nr_range"] != 1 or given["range_end"] < given["range_start"]:
+        fetched = next(k for k in range(1, _RANGES + 1) if f"range{k}_end" not in given or k == _RANGES)
+        if not 1 <= given["nr_range"] <= fetched or given["range_end"] < given["range_start"]:
             raise InputError(
-                where, f"a pagemap of {given['nr_range']} ranges", "one range",
-                "the probe fetches the first range only, so what else was mapped is not known",
+                where, f"a pagemap of {given['nr_range']} ranges", f"one to {fetched}, as many as the probe fetches",
+                "what else was mapped is not known; capture.sh fetches up to four",
             )  # fmt: skip
         values = {
             "pgmap": self._pagemaps.id_of[call.begin],

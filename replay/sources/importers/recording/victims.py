@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from replay.errors import InputError
+from replay.trace.poison import MappingClass
 
-__all__ = ("Sharer", "Sigbus", "Victim", "parse_victims")
+__all__ = ("Facts", "Filter", "Pool", "Sharer", "Sigbus", "Victim", "parse_victims")
 
 RAW = "raw"  # `action` of an injection into a page that the tool does not map itself
 
@@ -41,6 +42,46 @@ class Sharer:
 
 
 @dataclass(frozen=True)
+class Filter:
+    """The hwpoison filter: pages whose kpageflags differ from ``value`` in ``mask`` are left alone."""
+
+    mask: int
+    value: int
+
+
+@dataclass(frozen=True)
+class Pool:
+    """The pool of a hugetlb page: pages of one hugetlb page, free ones, and how many of these are promised."""
+
+    pages: int
+    free: int
+    reserved: int
+
+
+@dataclass(frozen=True)
+class Facts:
+    """What the tool knew about a page, or read at it, before the injection. Older recordings have nothing of it.
+
+    Attributes:
+        references: reference count by moment, from the struct page; of the head, where the page is a hugetlb page's.
+        filter: the filter, if it is on.
+        pool: of a hugetlb page.
+        pins: references that the tool holds.
+        mapping: class of the mapping, where the kind does not tell.
+        owner_ret: what the owner of a dax page answers, None where there is no owner.
+        by_machine: a machine check, which the kernel handles in a task of its choice.
+    """
+
+    references: dict[str, int] = field(default_factory=dict)
+    filter: Filter | None = None
+    pool: Pool | None = None
+    pins: int = 0
+    mapping: MappingClass | None = None
+    owner_ret: int | None = None
+    by_machine: bool = False
+
+
+@dataclass(frozen=True)
 class Victim:
     """A line of victims.jsonl.
 
@@ -61,6 +102,7 @@ class Victim:
         handler: the processes handle SIGBUS.
         early_kill: vm.memory_failure_early_kill at that time.
         sharers: the processes, in the order of their index.
+        facts: what the tool knew about the page beyond kpageflags.
     """
 
     number: int
@@ -78,6 +120,7 @@ class Victim:
     handler: bool
     early_kill: int | None
     sharers: tuple[Sharer, ...]
+    facts: Facts = field(default_factory=Facts)
 
     @property
     def head_offset(self) -> int:
@@ -85,6 +128,9 @@ class Victim:
         return self.pfn % 512
 
 
+# Block devices of a kernel with buffer heads, as every distribution's is, have no operation to remove a page after an
+# error: it can be dropped while it is clean.
+_MAPPINGS = {"none": MappingClass.NONE, "block-device": MappingClass.NO_OPERATION}
 _MOMENTS = ("before", "after", "after_touch", "after_exit", "after_unpoison")
 
 
@@ -127,7 +173,21 @@ def _victim(given: dict[str, Any]) -> Victim:
         freed=bool(given.get("freed_before_inject", False)), policy=str(given.get("early_kill_prctl", "default")),
         handler=bool(given.get("sigbus_handler", True)),
         early_kill=None if early_kill is None else _number(early_kill, 31),
-        sharers=tuple(_sharer(sharer) for sharer in given.get("sharers", ())),
+        sharers=tuple(_sharer(sharer) for sharer in given.get("sharers", ())), facts=_facts(given),
+    )  # fmt: skip
+
+
+def _facts(given: dict[str, Any]) -> Facts:
+    pages = {moment: given.get(f"page_{moment}") for moment in _MOMENTS}
+    counts = {moment: page.get("head_refcount", page["refcount"]) for moment, page in pages.items() if page is not None}
+    rule, mapping, owner = given.get("filter"), given.get("mapping"), given.get("owner_ret")
+    pool = given.get("hugetlb")
+    return Facts(
+        references={moment: max(int(count), 0) for moment, count in counts.items()},
+        filter=Filter(_number(rule["mask"]), _number(rule["value"])) if rule is not None else None,
+        pool=None if pool is None else Pool(*(_number(pool[key], 32) for key in ("pages", "free", "reserved"))),
+        pins=_number(given.get("pins", 0), 8), mapping=_MAPPINGS[mapping] if mapping is not None else None,
+        owner_ret=None if owner is None else -_number(-owner, 12), by_machine=given.get("inject") == "machine check",
     )  # fmt: skip
 
 

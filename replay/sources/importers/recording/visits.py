@@ -90,7 +90,9 @@ def visits(events: Events, victims: list[Victim], calls: list[Call]) -> tuple[li
 
 
 def _belongs(events: Events, call: Call, visit: Visit) -> bool:
-    if call.pid != visit.tool and all(call.pid != sharer.pid for sharer in visit.victim.sharers):
+    victim = visit.victim
+    mine = victim.facts.by_machine or call.pid == visit.tool
+    if not mine and all(call.pid != sharer.pid for sharer in victim.sharers):
         return False
     # A mark of another cpu may stand after the call although it was written before: then their times are equal.
     begin, end = visit.marks["begin"], visit.marks["end"]

@@ -36,6 +36,7 @@ WRITTEN = F.PTE_DIRTY | F.PTE_WRITE
         (0x80008, PageKind.UNKNOWN, 0, 0),  # taken off by an earlier call
         (0x8500C, PageKind.LRU, F.ANON, 0),
         (0x8400C, PageKind.UNKNOWN, 0, 0),
+        (0x800, PageKind.KERNEL, 0, 0),  # mapped, and never a user page
         (0x400, PageKind.BUDDY, 0, 0),
         (0x80, PageKind.SLAB, 0, 0),
         (0x8080, PageKind.SLAB_COMPOUND, 0, 0),
