@@ -70,6 +70,20 @@ def test_a_mark_covers_its_grain(answers, grain, pages):
     assert found == {"marked": 2, beyond: 1}
 
 
+@pytest.mark.parametrize("grain", ["section", "subsection", "page"])
+def test_an_empty_range_marks_nothing(answers, grain):
+    empty = marked_by(grain, pages=(5, 5))
+    added = call(EventKind.ADD_MEMORY, ADDED, SECTION, node=0)
+    assert "marked" not in answers(empty, [added, lookup(ADDED)])
+
+
+def test_marks_beyond_the_physical_limit_are_dropped(answers):
+    beyond = marked_by("section", pages=(0, 1 << 60))
+    added = call(EventKind.ADD_MEMORY, ADDED, SECTION, node=0)
+    assert answers(beyond, [added, lookup(ADDED)]) == {"marked": 1}
+
+
+
 @pytest.mark.parametrize(("grain", "left"), [("section", 0), ("subsection", 1), ("page", 1)])
 def test_a_section_takes_its_own_marks_with_it(answers, grain, left):
     """The memory comes back under a kernel that marks at first sight only: what is left over from before shows."""
