@@ -18,7 +18,7 @@ import numpy as np
 
 from replay.candidate.candidate import CHANGEABLE, Candidate
 from replay.candidate.conditions import line_of
-from replay.errors import CandidateError, UndecidedError, ReplayError, did_you_mean
+from replay.errors import CandidateError, ReplayError, UndecidedError, did_you_mean
 from replay.kernel.config import KernelConfig
 from replay.kernel.poison_calls import PoisonFunction
 from replay.kernel.poison_state import PoisonState

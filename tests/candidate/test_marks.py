@@ -83,7 +83,6 @@ def test_marks_beyond_the_physical_limit_are_dropped(answers):
     assert answers(beyond, [added, lookup(ADDED)]) == {"marked": 1}
 
 
-
 @pytest.mark.parametrize(("grain", "left"), [("section", 0), ("subsection", 1), ("page", 1)])
 def test_a_section_takes_its_own_marks_with_it(answers, grain, left):
     """The memory comes back under a kernel that marks at first sight only: what is left over from before shows."""

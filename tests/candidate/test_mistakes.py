@@ -125,10 +125,14 @@ def test_a_condition_that_fails_during_the_replay_is_told_with_its_line(tmp_path
     ("code", "words"),
     [
         ('patch.remove("add_memory", patch.checks("add_memory")[-1])', "mine.py:patch: add_memory: a state is decided"),
-        ('m = patch.mark("m", grain="page")\n@patch.on("add_memory", "done")\ndef hook(now):\n    now.set(m, -5, 3)',
-         "mine.py:7: hook on add_memory: ValueError: mark 'm' on pfns -0x5"),
-        ('m = patch.mark("m", grain="page")\n@patch.on("add_memory", "done")\ndef hook(now):\n    now.clear(m, 9, 3)',
-         "needed 0 <= start <= end"),
+        (
+            'm = patch.mark("m", grain="page")\n@patch.on("add_memory", "done")\ndef hook(now):\n    now.set(m, -5, 3)',
+            "mine.py:7: hook on add_memory: ValueError: mark 'm' on pfns -0x5",
+        ),
+        (
+            'm = patch.mark("m", grain="page")\n@patch.on("add_memory", "done")\ndef hook(now):\n    now.clear(m, 9, 3)',
+            "needed 0 <= start <= end",
+        ),
     ],
 )
 def test_mistakes_that_only_a_call_shows_are_the_candidates(code, words, tmp_path):
