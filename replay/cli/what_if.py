@@ -71,5 +71,5 @@ def command(
     else:
         print_histories(console(), histories, len(corpus.traces) - len(errors))
         for d in diagnostics:
-            warn(f"{d['where']}: {d['message']}")
+            warn(f"{d['where']}: {d['message']}" if d["level"] == "warning" else str(d["message"]))
     raise typer.Exit(InputError.exit_code if errors else 0)

@@ -256,7 +256,8 @@ def _take(
             causes.add(cause)
             if cause.differs:
                 places = units.first // np.uint64(pages_per_place)
-                cause.ranges.add_many(units.first, units.last, units.pages, places)
+                has = _has_pfn(batch, units.row)
+                cause.ranges.add_many(units.first[has], units.last[has], units.pages[has], places[has])
                 if sink is not None:
                     at = batch.row + units.row
                     sink(
@@ -355,4 +356,11 @@ def _count(cause: Cause, batch: ColumnSource, units: Units, given: NDArray[np.bo
     cause.recorded = int(units.pages[given].sum())
     cause.baseline_agrees, cause.candidate_agrees = agrees
     at = int(np.argmin(units.row))
-    cause.first = batch.row + int(units.row[at]), int(units.first[at])
+    has = bool(_has_pfn(batch, units.row[at : at + 1])[0])
+    cause.first = batch.row + int(units.row[at]), int(units.first[at]) if has else None
+
+
+def _has_pfn(batch: ColumnSource, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which rows name pfns: memunmap_pages may name a pagemap only, resources are named in bytes."""
+    given = batch.given("pfn")
+    return np.full(rows.size, given) if isinstance(given, bool) else given[rows]

@@ -56,7 +56,7 @@ class PoisonRecord:
             outcomes: of the batch.
             kernel: version that recorded the trace.
         """
-        agrees = self.given & (outcomes["poison_check"][self.rows] != CHECK_NONE)
+        agrees: Bools = self.given & (outcomes["poison_check"][self.rows] != CHECK_NONE)
         for recorded, name in ((self.ret, "ret"), (self.flag, "poisoned")):
             mask = self._mask(recorded)
             agrees[mask] &= recorded.value[mask] == outcomes[name][self.rows][mask]

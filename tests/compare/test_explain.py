@@ -9,7 +9,7 @@ from replay.engine.replay import replay_trace
 from replay.errors import UsageError
 from replay.kernel.other_functions import OTHER_FUNCTIONS
 from replay.kernel.registry import FUNCTIONS
-from replay.report.explain import origin
+from replay.report.explain import explanation_facts, origin
 from replay.session import named
 from replay.trace.header import BootRange
 from replay.trace.reader import TraceFile
@@ -125,3 +125,11 @@ def test_every_check_of_every_function_has_an_origin():
     for function in (*FUNCTIONS.values(), *OTHER_FUNCTIONS):
         for check in function.checks:
             assert "v" in origin(function.name, check)
+
+
+def test_a_recording_with_a_window_says_for_which_moments_it_stands():
+    with TraceFile.open("traces/recorded/7.2.13-s2a-pmem-collision.arrow") as trace:
+        found = explain(trace, 6618, named("v7.2.13"))
+    assert found.given["window"] == 3
+    recorded = str(explanation_facts(found, "7.2.13")["recorded"])
+    assert recorded == "NULL, did not ask for a pagemap, at some moment between this row and row 6621"
