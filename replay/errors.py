@@ -15,6 +15,7 @@ __all__ = (
     "InvariantError",
     "ReplayError",
     "TraceError",
+    "UndecidedError",
     "UnknownNameError",
     "UsageError",
     "WorkerError",
@@ -96,6 +97,10 @@ class InvariantError(ReplayError):
     """Something that cannot happen did: a defect of this tool, never of the input."""
 
     exit_code = 4
+
+
+class UndecidedError(InvariantError):
+    """The checks of a function leave a state undecided: a defect of this tool, unless a candidate changed the function."""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

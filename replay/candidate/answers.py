@@ -12,6 +12,8 @@ from replay.trace.poison import ActionResult
 
 __all__ = ("PANIC", "no", "poison_answer", "returns", "yes")
 
+_MAX_ERRNO = 4095
+
 PANIC = PoisonAnswer("panic", RET_BUG)
 """The kernel stops."""
 
@@ -27,7 +29,13 @@ def no(name: str) -> Answer:
 
 
 def returns(value: int) -> Answer:
-    """Return a call's return code: 0, or a negative errno, shown as in C."""
+    """Return a call's return code: 0, or a negative errno, shown as in C.
+
+    Raises:
+        ValueError: it is neither; a kernel's EBUSY is -16.
+    """
+    if not -_MAX_ERRNO <= value <= 0:
+        raise ValueError(f"return code {value}; needed 0 or a negative errno, such as -errno.EBUSY")
     if value == 0:
         return Answer("0", 0)
     return Answer(f"-{errno.errorcode.get(-value, -value)}", value)

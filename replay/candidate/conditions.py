@@ -33,7 +33,7 @@ def guarded(condition: Callable[[Any], Any], what: str, *, boolean: bool = True)
             answer = condition(state)
         except CandidateError:
             raise
-        except Exception as error:
+        except (Exception, SystemExit) as error:  # sys.exit() would be taken for the answer of the command
             hint = _HINT if isinstance(error, ValueError) and "truth value" in str(error) else ""
             place = line_of(error, file) or _at(file, line)
             raise CandidateError(place, f"{what}: {type(error).__name__}: {error}{hint}") from error

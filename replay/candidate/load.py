@@ -18,7 +18,7 @@ import numpy as np
 
 from replay.candidate.candidate import CHANGEABLE, Candidate
 from replay.candidate.conditions import line_of
-from replay.errors import CandidateError, InvariantError, ReplayError, did_you_mean
+from replay.errors import CandidateError, ReplayError, UndecidedError, did_you_mean
 from replay.kernel.config import KernelConfig
 from replay.kernel.poison_calls import PoisonFunction
 from replay.kernel.poison_state import PoisonState
@@ -92,7 +92,7 @@ def _run(full: str, digest: str) -> ModuleType:
         spec.loader.exec_module(module)
     except ReplayError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:  # sys.exit() would be taken for the answer of the command
         raise CandidateError(
             line_of(error, full) or os.path.relpath(full), f"{type(error).__name__}: {error}"
         ) from error
@@ -126,5 +126,5 @@ def _try(path: str, candidate: Profile) -> None:
                 function.tabulate(states, codes.size, candidate.features)
             elif isinstance(function, PoisonFunction):
                 function.tabulate(PoisonState.of(2, candidate.features), 2, candidate.features)
-        except InvariantError as error:
+        except UndecidedError as error:
             raise CandidateError(path, f"{error}: the last check has to hold for all states") from error

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 _FAIL_ON = ("any", "regressions", "none")
 _BUDGET = 8.0  # seconds for timing, if nobody says how often
 _PAIRS = range(10, 31)
+_MAX_PAIRS = 2000  # the interval is made of all averages of two of them
 
 
 def command(
@@ -69,8 +70,8 @@ def command(
         native.compare(candidate, traces, baseline, repeats, json=json)
     if fail_on not in _FAIL_ON:
         raise UsageError(f"--fail-on {fail_on}: needed one of {', '.join(_FAIL_ON)}")
-    if repeats != "auto" and not repeats.isdecimal():
-        raise UsageError(f"--repeats {repeats}: needed a number, or auto")
+    if repeats != "auto" and not (repeats.isdecimal() and int(repeats) <= _MAX_PAIRS):
+        raise UsageError(f"--repeats {repeats}: needed a number up to {_MAX_PAIRS}, or auto")
     from replay.compare.expect import Expected, read_expected, write_expected
     from replay.fleet.corpus import find_traces
     from replay.report.compare import Found, print_found
@@ -90,14 +91,14 @@ def command(
     found = Found(comparisons, [], [], [], timing, "")
     differing = found.causes().differing
     fresh = [cause for cause in differing if cause not in expected]
-    line = f"replay compare {shlex.join(traces)} --baseline {baseline} --candidate {candidate}"
+    line = shlex.join(["replay", "compare", *traces, "--baseline", baseline, "--candidate", candidate])
     found = Found(
         comparisons,
         [cause for cause in differing if cause in expected],
         fresh,
         expected.unseen(differing),
         timing,
-        line + (f" --expect {expect}" if expect else ""),
+        line + (f" --expect {shlex.quote(str(expect))}" if expect else "") + (" --open-loop" if open_loop else ""),
     )
     if write_expect is not None:
         write_expected(write_expect, differing)
@@ -108,7 +109,7 @@ def command(
     else:
         print_found(console(), found, only_changed=only_changed, limit=limit or len(differing))
         for d in diagnostics:
-            warn(f"{d['where']}: {d['message']}")
+            warn(f"{d['where']}: {d['message']}" if d["level"] == "warning" else str(d["message"]))
     raise typer.Exit(InputError.exit_code if errors else int(failed))
 
 

@@ -43,7 +43,8 @@ def command(
     from replay.session import named
 
     corpus = find_traces(traces)
-    kernels = list(profile) or kernels_of(corpus.traces)
+    # A kernel named twice counts once.
+    kernels = list(dict.fromkeys(named(name).name for name in profile)) or kernels_of(corpus.traces)
     met = {name: Met(named(name)) for name in kernels}
     for name in function:
         known = {f for m in met.values() for f in functions_of(m)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 
 import typer
@@ -41,9 +42,10 @@ def command(
     with TraceFile.open(trace) as opened, progress_on_stderr(trace.name) as progress:
         target, row = target_of(opened, *kernels, function)
         found = shrink(opened, *kernels, target, row, progress=progress)
-    again = f"replay compare {output} --baseline {baseline} --candidate {candidate}"
-    shrunk = f"replay shrink {trace} --baseline {baseline} --candidate {candidate}"
-    shrunk += f" --function {function} -o {output}" if function else f" -o {output}"
+    sides = ["--baseline", baseline, "--candidate", candidate]
+    again = shlex.join(["replay", "compare", str(output), *sides])
+    wanted = ["--function", function] if function else []
+    shrunk = shlex.join(["replay", "shrink", str(trace), *sides, *wanted, "-o", str(output)])
     write_shrunk(output, found, target, shrunk)
     if json:
         emit_json("shrink", "ok", shrunk_facts(found, target, str(output), again))

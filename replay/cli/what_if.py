@@ -38,7 +38,7 @@ def command(
     from replay.report.what_if import history_facts, print_histories
     from replay.session import named
 
-    kernels = [named(name).name for name in profile]
+    kernels = list(dict.fromkeys(named(name).name for name in profile))  # a kernel named twice counts once
     corpus = find_traces(events)
     histories = {name: History() for name in kernels}
     errors: dict[str, InputError] = {}
@@ -71,5 +71,5 @@ def command(
     else:
         print_histories(console(), histories, len(corpus.traces) - len(errors))
         for d in diagnostics:
-            warn(f"{d['where']}: {d['message']}")
+            warn(f"{d['where']}: {d['message']}" if d["level"] == "warning" else str(d["message"]))
     raise typer.Exit(InputError.exit_code if errors else 0)

@@ -36,7 +36,7 @@ class Cause:
         calls: how many; a run counts each of its pfns.
         rows: in how many rows of the trace.
         ranges: of pfns; only where the answers differ.
-        first: row and pfn of the first.
+        first: row and pfn of the first; no pfn where the rows have none.
         recorded: calls whose answer was recorded.
         baseline_agrees: of these, the baseline's answer is the recorded one.
         candidate_agrees: of these, the candidate's is.
@@ -51,7 +51,7 @@ class Cause:
     calls: int = 0
     rows: int = 0
     ranges: RangeCount = field(default_factory=RangeCount)
-    first: tuple[int, int] | None = None
+    first: tuple[int, int | None] | None = None
     recorded: int = 0
     baseline_agrees: int = 0
     candidate_agrees: int = 0
@@ -87,7 +87,7 @@ class Cause:
         ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
         self.ranges.merge(other.ranges)
-        if self.first is None or (other.first is not None and other.first < self.first):
+        if self.first is None or (other.first is not None and other.first[0] < self.first[0]):
             self.first = other.first
 
     def to_dict(self) -> dict[str, object]:

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from replay.compare.causes import Cause, Causes, Verdict
+from replay.compare.recorded import PoisonRecord, possible_within_windows
 from replay.compare.units import Side, Units, units_of
 from replay.compare.verdicts import KernelWords, answer_in_full
 from replay.engine.replay import Replayer
@@ -198,6 +199,7 @@ class _Running:
         self.profile = profile
         self.parts: list[Parts] = []
         self.outcomes: Outcomes = {}
+        self.recorded_on = description.kernel
         self._replayer = Replayer(
             description, profile, strings, keep=True, open_loop=open_loop, parts=self.parts.append, where=where
         )
@@ -254,7 +256,8 @@ def _take(
             causes.add(cause)
             if cause.differs:
                 places = units.first // np.uint64(pages_per_place)
-                cause.ranges.add_many(units.first, units.last, units.pages, places)
+                has = _has_pfn(batch, units.row)
+                cause.ranges.add_many(units.first[has], units.last[has], units.pages[has], places[has])
                 if sink is not None:
                     at = batch.row + units.row
                     sink(
@@ -270,6 +273,7 @@ def _lookups(
     a, b = sides
     units = units_of(batch, rows, (a.side(kind), b.side(kind)))
     given, value = _recorded(batch, units.row)
+    within = [possible_within_windows(batch, units, side.outcomes) & given for side in sides]
     pair = units.check[0].astype(np.int64) << 8 | units.check[1]
     for number in np.flatnonzero(np.bincount(pair, minlength=1)).tolist():
         of_pair = pair == number
@@ -277,7 +281,10 @@ def _lookups(
         verdicts = a.words.lookup(kind, of_baseline), b.words.lookup(kind, of_candidate)
         picked = units.take(of_pair)
         cause = Cause(a.words.function(kind).name, *verdicts)
-        agrees = [int(picked.pages[given[of_pair] & (value[of_pair] == int(v.yes))].sum()) for v in verdicts]
+        agrees = [
+            int(picked.pages[windowed[of_pair] | given[of_pair] & (value[of_pair] == int(v.yes))].sum())
+            for v, windowed in zip(verdicts, within, strict=True)
+        ]
         _count(cause, batch, picked, given[of_pair], agrees)
         cause.baseline_wrong, cause.candidate_wrong = (int(wrong.sum()) for wrong in picked.wrong)
         yield cause, picked
@@ -291,7 +298,7 @@ def _calls(
     columns = {
         f"{n}{i}": np.asarray(side.outcomes[n][rows]).astype(np.int64) for i, side in enumerate(sides) for n in names
     }
-    given, value = _recorded(batch, rows)
+    recorded, agreed = _agreed(batch, kind, rows, sides)
     groups = pl.DataFrame(columns).with_row_index("unit").group_by(list(columns), maintain_order=True).agg("unit")
     units = _each(batch, rows)
     for *values, unit in groups.iter_rows():
@@ -305,13 +312,19 @@ def _calls(
         verdicts = answer_in_full(both[0], both[1])
         picked = units.take(at)
         cause = Cause(FUNCTIONS[kind].name if kind in FUNCTIONS else kind.name.lower(), *verdicts)
-        rets = [v[names.index("ret")] for v in (values[:half], values[half:])]
-        agrees = [
-            0 if v.check == "undecided" else int((given[at] & (value[at] == ret)).sum())
-            for v, ret in zip(verdicts, rets, strict=True)
-        ]
-        _count(cause, batch, picked, given[at], agrees)
+        _count(cause, batch, picked, recorded[at], [int(of_side[at].sum()) for of_side in agreed])
         yield cause, picked
+
+
+def _agreed(
+    batch: ColumnSource, kind: EventKind, rows: NDArray[np.int64], sides: list[_Running]
+) -> tuple[NDArray[np.bool_], list[NDArray[np.bool_]]]:
+    """Return of which calls something was recorded, and for each side with which of them it agrees in all of that."""
+    given, value = _recorded(batch, rows)
+    if kind not in POISON_CALLS:
+        return given, [given & (side.outcomes["ret"][rows] == value) for side in sides]
+    recorded = PoisonRecord.of(batch, rows)
+    return recorded.given, [recorded.agrees(side.outcomes, side.recorded_on) for side in sides]
 
 
 def _verdict(words: KernelWords, kind: EventKind, values: tuple[int, ...]) -> Verdict:
@@ -343,4 +356,11 @@ def _count(cause: Cause, batch: ColumnSource, units: Units, given: NDArray[np.bo
     cause.recorded = int(units.pages[given].sum())
     cause.baseline_agrees, cause.candidate_agrees = agrees
     at = int(np.argmin(units.row))
-    cause.first = batch.row + int(units.row[at]), int(units.first[at])
+    has = bool(_has_pfn(batch, units.row[at : at + 1])[0])
+    cause.first = batch.row + int(units.row[at]), int(units.first[at]) if has else None
+
+
+def _has_pfn(batch: ColumnSource, rows: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Return which rows name pfns: memunmap_pages may name a pagemap only, resources are named in bytes."""
+    given = batch.given("pfn")
+    return np.full(rows.size, given) if isinstance(given, bool) else given[rows]

@@ -40,7 +40,7 @@ class History:
         silent: calls that reported nothing, by return code; panics apart.
         panics: calls that stop the kernel. The replay goes on, as if the machine had been started again with its memory
             as it was.
-        undecided: calls about whose page the trace says too little.
+        undecided: calls of any kind about whose page the trace says too little.
         killed: signals that nothing can handle (SIGKILL).
         early: SIGBUS before the task touched the page.
         consumed: SIGBUS to the task that consumed the error.

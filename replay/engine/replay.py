@@ -29,7 +29,7 @@ from replay.engine.threads import Threads
 from replay.engine.toggles import TOGGLES, Toggles
 from replay.engine.transitions import Cell, Transitions
 from replay.engine.watches import Watch, observe_all, watch_dump, watch_lookup
-from replay.errors import UsageError
+from replay.errors import CandidateError, UndecidedError, UsageError
 from replay.kernel.boot import boot
 from replay.kernel.calls import Kernel
 from replay.kernel.config import config_for, expected_section_bits
@@ -114,6 +114,7 @@ class Replayer:
         refuse_mismatch(description, profile, where)
         self.kernel = Kernel(profile.features, config_for(description, profile.features), profile.rules)
         self.machine = boot(description, profile.features, profile.rules)
+        self._name = profile.name
         self._numbers = Numbering.of(profile.rules)
         self.tally = Tally()
         self.strings = strings
@@ -134,7 +135,20 @@ class Replayer:
         self._kept: list[Outcomes] = []
 
     def feed(self, batch: Batch) -> None:
-        """Replay the rows of a batch."""
+        """Replay the rows of a batch.
+
+        Raises:
+            TraceError: the trace makes no sense.
+            CandidateError: the candidate fails.
+        """
+        try:
+            self._feed(batch)
+        except UndecidedError as error:
+            if not self.kernel.rules.digest:
+                raise
+            raise CandidateError(self._name, f"{error}; needed a last check that always holds") from error
+
+    def _feed(self, batch: Batch) -> None:
         kinds = np.asarray(batch.column("kind"), np.uint8)
         outcomes = blank_outcomes(len(batch)) if self._keep else None
         present = kinds_in(kinds)

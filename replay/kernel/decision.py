@@ -13,7 +13,7 @@ from typing import Generic, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.errors import InvariantError
+from replay.errors import UndecidedError
 
 __all__ = ("Answer", "Bools", "Check", "Codes", "Decisions", "KernelFunction")
 
@@ -104,7 +104,7 @@ class KernelFunction(Generic[S]):
             features: of the kernel.
 
         Raises:
-            InvariantError: some state is decided by no check.
+            UndecidedError: some state is decided by no check.
         """
         check = np.full(count, 255, np.uint8)
         value = np.zeros(count, np.int32)
@@ -115,7 +115,7 @@ class KernelFunction(Generic[S]):
             value[hit] = step.answer.value
             open_ &= ~hit
         if open_.any():
-            raise InvariantError(f"{self.name}: {int(open_.sum())} states are decided by no check")
+            raise UndecidedError(f"{self.name}: {int(open_.sum())} states are decided by no check")
         return Decisions(check, value)
 
     def decide(self, state: S, features: frozenset[str]) -> int:
@@ -123,4 +123,4 @@ class KernelFunction(Generic[S]):
         for index, step in self.active(features):
             if step.when(state):
                 return index
-        raise InvariantError(f"{self.name}: a state is decided by no check")
+        raise UndecidedError(f"{self.name}: a state is decided by no check")

@@ -272,6 +272,12 @@ class MemunmapPages(Call):
         for start, end in self.pagemap.ranges:
             self.machine.touch(start, end)
 
+    def happened(self, phase: str, start: int, end: int) -> None:
+        """Tell the hooks; the row may name nothing but the pagemap, so they are told of each of its ranges."""
+        whole_call = phase in {"begin", "done"}
+        for low, high in self.pagemap.ranges if whole_call and self.pagemap is not None else [(start, end)]:
+            super().happened(phase, low, high)
+
     def apply(self, start: int, end: int) -> None:
         """Empty the sections of a piece."""
         self.machine.sections.depopulate(start, end)

@@ -81,15 +81,24 @@ class Happening:
     marks: tuple[Mark, ...]
 
     def set(self, mark: Mark, start: int, end: int) -> None:
-        """Set a mark on pfns ``[start, end)``, rounded out to its grain."""
+        """Set a mark on pfns ``[start, end)``, rounded out to its grain; on none if that is empty.
+
+        Raises:
+            ValueError: the range starts below 0, or ends before it starts.
+        """
         self._assign(mark, start, end, on=True)
 
     def clear(self, mark: Mark, start: int, end: int) -> None:
-        """Clear a mark on pfns ``[start, end)``, rounded out to its grain."""
+        """Clear a mark on pfns ``[start, end)``, rounded out to its grain; as in ``set``."""
         self._assign(mark, start, end, on=False)
 
     def _assign(self, mark: Mark, start: int, end: int, *, on: bool) -> None:
         g = self.geometry
+        if not 0 <= start <= end:
+            raise ValueError(f"mark {mark.name!r} on pfns {start:#x} to {end:#x}; needed 0 <= start <= end")
+        end = min(end, g.max_pfns)  # old kernels map devices across the physical limit; no lookup has state there
+        if start >= end:
+            return
         pages = {Grain.SECTION: g.pages_per_section, Grain.SUBSECTION: g.pages_per_subsection, Grain.PAGE: 1}[
             mark.grain
         ]

@@ -22,6 +22,7 @@ __all__ = ("Found", "print_found")
 _FOLLOWS = "follows from the others: "  # the function itself is the same in both kernels
 _COLUMNS = 6  # of a matrix, beyond which only answers that differ somewhere are shown
 _RANGES = 3  # pfn ranges shown per cause
+_OTHER = 5  # causes shown that do not change an answer
 
 
 @dataclass(frozen=True)
@@ -53,22 +54,24 @@ class Found:
         return (f"{names[0]} (baseline)", f"{names[1]} (candidate)") if same else (names[0], names[1])
 
     def causes(self) -> Causes:
-        """All calls of all traces, by cause; rows and ranges are those of the first trace that has them."""
+        """All calls of all traces, by cause; ranges are those of all traces together."""
         together = Causes()
         for comparison in self.comparisons:
             for cause in comparison.causes:
                 together.add(_copy(cause))
         return together
 
-    def first(self, cause: Cause) -> str:
-        """Return where a cause occurs first: the trace if there are several, row and pfn."""
+    def first(self, cause: Cause) -> tuple[str, int, int | None] | None:
+        """Return where a cause occurs first: in the first trace that has it, its row and pfn."""
         for comparison in self.comparisons:
             for own in comparison.causes:
                 if own.key == cause.key and own.first is not None:
-                    row, pfn = own.first
-                    where = f"{comparison.trace} " if len(self.comparisons) > 1 else ""
-                    return f"{where}row {row}, pfn {pfn:#x}"
-        return ""
+                    return comparison.trace, *own.first
+        return None
+
+    def _over_all(self, cause: Cause) -> dict[str, object]:
+        first = self.first(cause)
+        return cause.to_dict() | {"first": first and dict(zip(("trace", "row", "pfn"), first, strict=True))}
 
     def to_dict(self) -> dict[str, object]:
         """Return plain values: ``data`` of ``replay compare --json``."""
@@ -76,8 +79,8 @@ class Found:
             "baseline": self.comparisons[0].baseline.profile.name,
             "candidate": self.comparisons[0].candidate.profile.name,
             "comparisons": [_comparison(c) for c in self.comparisons],
-            "unexpected": [cause.to_dict() for cause in self.fresh],
-            "expected": [cause.to_dict() for cause in self.accepted],
+            "unexpected": [self._over_all(cause) for cause in self.fresh],
+            "expected": [self._over_all(cause) for cause in self.accepted],
             "expected_but_not_seen": [list(cause) for cause in self.unseen],
             "timing": None if self.timing is None else self.timing.to_dict(),
             "reproduce": self.reproduce,
@@ -140,7 +143,7 @@ def print_found(out: Console, found: Found, *, only_changed: bool, limit: int) -
     _print_differences(out, found, differing, limit)
     _print_matrices(out, causes, found.names, only_changed=only_changed)
     if not only_changed:
-        _print_other_reasons(out, causes.other_reason, found.names, limit)
+        _print_other_reasons(out, causes.other_reason, found.names)
     _print_counters(out, found)
     _print_sides(out, found, only_changed=only_changed)
     _print_cost(out, found)
@@ -171,7 +174,7 @@ def _print_differences(out: Console, found: Found, differing: Sequence[Cause], l
             Text(f"{cause.baseline.answer} ({cause.baseline.check})"),
             Text(f"{cause.candidate.answer} ({cause.candidate.check})"),
             f"{cause.calls:,}",
-            Text(f"{_FOLLOWS if cause.follows else ''}{found.first(cause)}; {spans}{more}"),
+            Text(f"{_FOLLOWS if cause.follows else ''}{_first(found, cause)}{spans}{more}"),
             _agreement(cause),
             style="red" if cause.key in fresh else "dim",
         )
@@ -179,6 +182,15 @@ def _print_differences(out: Console, found: Found, differing: Sequence[Cause], l
     if len(differing) > limit:
         left = differing[limit:]
         out.print(f"… and {len(left)} more causes with {sum(c.calls for c in left):,} calls; --limit 0 shows all")
+
+
+def _first(found: Found, cause: Cause) -> str:
+    first = found.first(cause)
+    if first is None:
+        return ""
+    trace, row, pfn = first
+    where = f"{trace} " if len(found.comparisons) > 1 else ""
+    return f"{where}row {row}" + (f", pfn {pfn:#x}; " if pfn is not None else "")
 
 
 def _agreement(cause: Cause) -> Text:
@@ -225,13 +237,14 @@ def _cut(cells: dict[tuple[str, str], int], differing: set[tuple[str, str]]) -> 
     return kept, sum(cells.values()) - sum(kept.values())
 
 
-def _print_other_reasons(out: Console, causes: Sequence[Cause], names: tuple[str, str], limit: int) -> None:
+def _print_other_reasons(out: Console, causes: Sequence[Cause], names: tuple[str, str]) -> None:
     if causes:
         calls = sum(cause.calls for cause in causes)
         shown = "; ".join(
-            f"{c.function}: {c.baseline.check} / {c.candidate.check} {c.calls:,}" for c in causes[: min(limit, 5)]
+            f"{c.function}: {c.baseline.check} / {c.candidate.check} {c.calls:,}" for c in causes[:_OTHER]
         )
-        out.print(f"same answer, decided by another check ({names[0]} / {names[1]}): {calls:,} calls. {shown}",
+        more = f"; and {len(causes) - _OTHER} more, --json has all" if len(causes) > _OTHER else ""
+        out.print(f"same answer, decided by another check ({names[0]} / {names[1]}): {calls:,} calls. {shown}{more}",
                   highlight=False, soft_wrap=True, markup=False)  # fmt: skip
 
 

@@ -201,6 +201,8 @@ def _recorded(e: Explanation, kernel: str) -> str:
         facts.append(f"got pagemap {pgmap}" if pgmap else "got no pagemap")
     if (flag := g.get("recorded_hwpoison")) is not None:
         facts.append("HWPoison afterwards" if flag else "no HWPoison afterwards")
+    if facts and (window := g.get("window")):
+        facts.append(f"at some moment between this row and row {e.row + window}")
     return ", ".join(facts)
 
 

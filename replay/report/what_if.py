@@ -41,7 +41,7 @@ def print_histories(out: Console, histories: Mapping[str, History], traces: int)
         *((f"  {r.name.lower()}", lambda h, r=r: h.results[r.name.lower()]) for r in reversed(ActionResult)),
         ("  nothing reported", lambda h: h.silent.total()),
         ("  the kernel stops (panic)", lambda h: h.panics),
-        ("  undecided: page not described", lambda h: h.undecided),
+        ("calls of any kind, undecided: page not described", lambda h: h.undecided),
         ("tasks killed (SIGKILL)", lambda h: h.killed),
         ("SIGBUS before the page was touched (early)", lambda h: h.early),
         ("SIGBUS to the consumer", lambda h: h.consumed),

@@ -70,6 +70,19 @@ def test_a_mark_covers_its_grain(answers, grain, pages):
     assert found == {"marked": 2, beyond: 1}
 
 
+@pytest.mark.parametrize("grain", ["section", "subsection", "page"])
+def test_an_empty_range_marks_nothing(answers, grain):
+    empty = marked_by(grain, pages=(5, 5))
+    added = call(EventKind.ADD_MEMORY, ADDED, SECTION, node=0)
+    assert "marked" not in answers(empty, [added, lookup(ADDED)])
+
+
+def test_marks_beyond_the_physical_limit_are_dropped(answers):
+    beyond = marked_by("section", pages=(0, 1 << 60))
+    added = call(EventKind.ADD_MEMORY, ADDED, SECTION, node=0)
+    assert answers(beyond, [added, lookup(ADDED)]) == {"marked": 1}
+
+
 @pytest.mark.parametrize(("grain", "left"), [("section", 0), ("subsection", 1), ("page", 1)])
 def test_a_section_takes_its_own_marks_with_it(answers, grain, left):
     """The memory comes back under a kernel that marks at first sight only: what is left over from before shows."""
@@ -118,3 +131,23 @@ def test_marks_answer_alike_one_by_one_in_runs_and_in_batches(answers):
     run = [*events, {"kind": EventKind.PFN_TO_ONLINE_PAGE, "pfn": ADDED, "nr_pages": SECTION}]
     single = [*events, *(lookup(int(p)) for p in np.arange(ADDED, ADDED + SECTION))]
     assert answers(kernel, run) == answers(kernel, single) == {"marked": 8900, "offline-section": SECTION - 8900}
+
+
+@pytest.mark.parametrize("phase", ["begin", "done"])
+def test_unmapping_tells_all_ranges_though_the_row_names_the_pagemap_only(answers, phase):
+    device, further = 16 * SECTION, 20 * SECTION
+    told = []
+    candidate = Candidate("v5.12")
+
+    @candidate.on("memunmap_pages", phase)
+    def hook(now):
+        told.append((now.start, now.end))
+
+    events = [
+        {"kind": EventKind.PGMAP_RANGE, "pfn": further, "nr_pages": SECTION, "pgmap": 1},
+        call(EventKind.MEMREMAP_PAGES, device, SECTION, pgmap=1, pgmap_type=1),
+        {"kind": EventKind.MEMUNMAP_PAGES, "pgmap": 1},
+        lookup(0),
+    ]
+    answers(candidate.profile("mine", ""), events)
+    assert told == [(device, device + SECTION), (further, further + SECTION)]

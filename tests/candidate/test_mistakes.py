@@ -8,6 +8,7 @@ import pytest
 
 from replay.candidate.load import load
 from replay.errors import CandidateError
+from replay.session import run
 
 START = """\
 from replay.candidate import *
@@ -71,6 +72,17 @@ MISTAKES = {
         0,
         "decided by no check",
     ),
+    "a positive errno": ('patch.answer("online_pages", "isolation", returns(16))', 4, "needed 0 or a negative errno"),
+    "it ends the program": ("import sys\nsys.exit(0)", 5, "SystemExit"),
+    "a condition ends the program": (
+        """\
+        @patch.insert("pfn_to_online_page", before="page", answer=no("x"))
+        def new(s):
+            raise SystemExit(0)
+        """,
+        6,
+        "SystemExit",
+    ),
     "error in the file": ("1 / 0", 4, "ZeroDivisionError"),
     "syntax": ("def (:", 4, "SyntaxError"),
     "grain": ('patch.mark("m", grain="folio")', 4, "needed section, subsection or page"),
@@ -107,6 +119,28 @@ def test_a_condition_that_fails_during_the_replay_is_told_with_its_line(tmp_path
     found = subprocess.run(command, capture_output=True, text=True, check=False)
     assert found.returncode == 2
     assert "mine.py:7: hook on add_memory: KeyError: 'gone'" in found.stderr
+
+
+@pytest.mark.parametrize(
+    ("code", "words"),
+    [
+        ('patch.remove("add_memory", patch.checks("add_memory")[-1])', "mine.py:patch: add_memory: a state is decided"),
+        (
+            'm = patch.mark("m", grain="page")\n@patch.on("add_memory", "done")\ndef hook(now):\n    now.set(m, -5, 3)',
+            "mine.py:7: hook on add_memory: ValueError: mark 'm' on pfns -0x5",
+        ),
+        (
+            'm = patch.mark("m", grain="page")\n@patch.on("add_memory", "done")\ndef hook(now):\n    now.clear(m, 9, 3)',
+            "needed 0 <= start <= end",
+        ),
+    ],
+)
+def test_mistakes_that_only_a_call_shows_are_the_candidates(code, words, tmp_path):
+    file = tmp_path / "mine.py"
+    file.write_text(START + code + "\n")
+    with pytest.raises(CandidateError, match=r"mine\.py") as error:
+        run("traces/recorded/6.1.192-s3-hotplug.arrow", str(file))
+    assert words in str(error.value)
 
 
 @pytest.mark.parametrize(

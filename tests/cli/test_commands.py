@@ -333,3 +333,10 @@ def test_the_list_of_commands_says_all_of_their_first_sentence(replay) -> None:
     words = " ".join(replay("--help").out.split())
     assert "Read traces completely and check everything: structure, digests, order, ranges, geometry." in words
     assert "..." not in words.replace("[ARGS]...", "")
+
+
+def test_a_kernel_that_is_named_twice_counts_once(replay):
+    trace = RECORDED / "6.1.192-s3-hotplug.arrow"
+    for command in ("what-if", "coverage"):
+        once = replay(command, trace, "-p", "v6.1", "--json").json["data"]
+        assert replay(command, trace, "-p", "v6.1", "-p", "v6.1", "-p", "6.1", "--json").json["data"] == once

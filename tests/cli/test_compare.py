@@ -1,6 +1,7 @@
 """``replay compare`` and ``replay explain`` as a person uses them: answers, exit codes, files."""
 
 import json
+import shlex
 import shutil
 from pathlib import Path
 
@@ -72,6 +73,7 @@ def test_what_fails_can_be_chosen(replay):
     options = (COLLISION, "-b", "v5.11", "-c", "v5.12", *QUICK)
     assert replay("compare", *options, "--fail-on", "any").code == 1
     assert replay("compare", *options, "--fail-on", "none").code == 0
+    assert replay("compare", COLLISION, "-b", "v5.11", "-c", "v5.12", "--repeats", "100000").code == 2
     better = replay("compare", RECORDED / "6.1.192-s1-walk-boot.arrow", *options[1:], "--fail-on", "regressions")
     assert better.code == 0  # v5.12 is nearer to the recording everywhere
     worse = (RECORDED / "6.1.192-s1-walk-boot.arrow", "-b", "v5.12", "-c", "v5.11", *QUICK)
@@ -182,3 +184,60 @@ def test_a_candidate_in_c_is_checked_natively(replay, walk, tmp_path):
     functions = {name.lower(): f for name, f in report["functions"].items()}
     assert functions["pfn_to_online_page"]["differing"] > 0
     assert replay("compare", walk, "-b", "v5.12", "-c", file, "-o", tmp_path / "x.arrow").code == 2
+
+
+def test_rows_that_name_no_pfn_are_shown_without_one(replay, tmp_path):
+    """memunmap_pages is told by its pagemap."""
+    (tmp_path / "patch.py").write_text(
+        "import errno\nfrom replay.candidate import *\npatch = Candidate('v5.12')\n"
+        "patch.answer('memunmap_pages', 'unmapped', returns(-errno.EBUSY))\n"
+    )
+    trace = write(
+        tmp_path / "unmap.arrow",
+        {"kind": EventKind.MEMREMAP_PAGES, "pfn": 0x14000, "nr_pages": 0x4000, "pgmap": 1, "pgmap_type": 1},
+        {"kind": EventKind.MEMUNMAP_PAGES, "pgmap": 1},
+        machine=machine(memory=(BootRange(0x100, 0x12000),), resources=()),
+    )
+    options = (trace, "-b", "v5.12", "-c", tmp_path / "patch.py", *QUICK)
+    (cause,) = replay("compare", *options, "--json").json["data"]["unexpected"]
+    assert cause["function"] == "memunmap_pages"
+    assert cause["first"] == {"trace": str(trace), "row": 1, "pfn": None}
+    assert cause["ranges"] == []
+    assert "pfn 0x0" not in replay("compare", *options).out
+
+
+def test_the_first_of_many_traces_is_named(replay, walk, tmp_path):
+    later = write(
+        tmp_path / "z.arrow", lookup(0x100), machine=machine(memory=(BootRange(0x100, 0x12000),), resources=())
+    )
+    data = replay("compare", later, walk, "-b", "v5.11", "-c", "v5.12", *QUICK, "--json").json["data"]
+    firsts = {c["candidate"]["check"]: c["first"] for c in data["unexpected"] if c["function"] == "pfn_to_online_page"}
+    assert firsts["subsection"] == {"trace": str(walk), "row": 1, "pfn": 0x12000}
+
+
+def test_the_line_that_gives_the_result_again_can_be_pasted(replay, walk, tmp_path):
+    folder = tmp_path / "two words"
+    folder.mkdir()
+    shutil.copy(walk, folder / "walk.arrow")
+    (folder / "patch.py").write_text("from replay.candidate import *\npatch = Candidate('v5.12')\n")
+    options = ("-b", "v5.11", "-c", folder / "patch.py", *QUICK, "--json", "--open-loop")
+    line = replay("compare", folder / "walk.arrow", *options).json["data"]["reproduce"]
+    assert shlex.split(line)[2] == str(folder / "walk.arrow")
+    assert shlex.split(line)[-2:] == [str(folder / "patch.py"), "--open-loop"]
+
+
+def test_all_causes_asked_for_leaves_out_no_other_reason(replay):
+    """--limit 0 shows all causes; the line about other reasons is there also where nothing differs."""
+    out = replay(
+        "compare", RECORDED / "6.1.192-s3-hotplug.arrow", "-b", "v5.11", "-c", "v5.12", *QUICK, "--limit", 0
+    ).out
+    assert "pfn_to_online_page: page / untainted" in out
+
+
+def test_errors_of_traces_name_them_once(replay, walk, tmp_path):
+    broken = tmp_path / "broken.arrow"
+    broken.write_bytes(b"ARROW1" + bytes(20))
+    for command in (("compare", "-b", "v5.11", "-c", "v5.12", *QUICK), ("what-if", "-p", "v6.1")):
+        answer = replay(command[0], walk, broken, *command[1:])
+        assert answer.code == 3
+        assert answer.err.count(str(broken)) == 1

@@ -11,7 +11,7 @@ from replay.errors import UsageError
 from replay.kernel.other_functions import OTHER_FUNCTIONS
 from replay.kernel.profiles import profile
 from replay.kernel.registry import FUNCTIONS
-from replay.report.explain import origin
+from replay.report.explain import explanation_facts, origin
 from replay.session import named
 from replay.trace.header import BootRange
 from replay.trace.reader import TraceFile
@@ -147,3 +147,21 @@ def test_a_driver_is_explained_check_by_check() -> None:
             ("dax_bus_probe", "kmem"),
             ("kmem_reserve", "reserved"),
         ]
+
+
+def test_a_recording_with_a_window_says_for_which_moments_it_stands():
+    """The first lookup with a window of three rows that recorded NULL without a pagemap."""
+    with TraceFile.open("traces/recorded/7.2.13-s2a-pmem-collision.arrow") as trace:
+        rows = [
+            batch.row + int(at)
+            for batch in trace.batches()
+            for at in np.flatnonzero(
+                (batch.column("kind") == EventKind.PFN_TO_ONLINE_PAGE)
+                & (batch.column("window") == 3)
+                & (batch.column("recorded_ret") == 0)
+                & (batch.column("recorded_slow") == 0)
+            )
+        ]
+        found = explain(trace, rows[0], named("v7.2.13"))
+    recorded = str(explanation_facts(found, "7.2.13")["recorded"])
+    assert recorded == f"NULL, did not ask for a pagemap, at some moment between this row and row {rows[0] + 3}"
