@@ -32,10 +32,12 @@ from replay.kernel.resource_queries import PGMAP_PFN_VALID, MetadataFacts
 from replay.kernel.walk import LOOKUP_FUNCTIONS, WalkState
 from replay.machine.pages import Page
 from replay.session import named
+from replay.trace.batch import Batch
+from replay.trace.header import MachineDescription
 from replay.trace.poison import MappingClass, PageFlag, PageKind
 from replay.trace.reader import TraceFile
 
-__all__ = ("Met", "States", "kernels_of", "meet", "meet_many", "page_words")
+__all__ = ("Meeting", "Met", "States", "kernels_of", "meet", "meet_many", "page_words")
 
 _LOOKUPS = {function.name for function in LOOKUP_FUNCTIONS}
 _DERIVED = (PGMAP_PFN_VALID, KILL_ACCESSING_PROCESS)  # are asked about more than the trace asks
@@ -122,21 +124,52 @@ def meet(path: str | os.PathLike[str], kernel: Profile) -> Met:
         UsageError: the profile cannot replay this machine.
     """
     with TraceFile.open(path) as trace:
-        collector = _Collector(kernel, config_for(trace.machine, kernel.features))
+        meeting = Meeting(kernel, trace.machine, trace.strings, os.fspath(path))
+        for batch in trace.batches():
+            meeting.feed(batch)
+        return meeting.finish()
+
+
+class Meeting:
+    """A replay that notes which states it meets.
+
+    Args:
+        kernel: the kernel.
+        machine: before the first event.
+        strings: names that ``label`` refers to.
+        where: name of the trace, for errors.
+
+    Raises:
+        UsageError: the profile cannot replay this machine.
+    """
+
+    def __init__(self, kernel: Profile, machine: MachineDescription, strings: tuple[str, ...], where: str) -> None:
+        self._collector = _Collector(kernel, config_for(machine, kernel.features))
         listened = {
             name: function
             for name, function in CHANGEABLE.items()
             if name not in _LOOKUPS and not isinstance(function, PoisonFunction) and function not in _DERIVED
         }
-        rules = telling(kernel.rules, listened, collector.told)
+        rules = telling(kernel.rules, listened, self._collector.told)
         listening = Profile(kernel.name, kernel.features, kernel.poison_only, rules)
-        replayer = Replayer(trace.machine, listening, trace.strings, observer=collector, where=os.fspath(path))
-        for batch in trace.batches():
-            replayer.feed(batch)
-        tally = replayer.finish()
-    collector.ask_accessors()
-    collector.met.decided = {name: Counter(counts) for name, counts in tally.checks.items()}
-    return collector.met
+        self._replayer = Replayer(machine, listening, strings, observer=self._collector, where=where)
+
+    def feed(self, batch: Batch) -> None:
+        """Replay the rows of a batch."""
+        self._replayer.feed(batch)
+
+    def take(self) -> Met:
+        """Return what was met since this was asked last; calls by check are not counted."""
+        met = self._collector.met
+        self._collector.ask_accessors()
+        self._collector.met = Met(met.kernel, configs=set(met.configs))
+        return met
+
+    def finish(self) -> Met:
+        """Return what was met, with the calls of the whole replay by check."""
+        met, tally = self.take(), self._replayer.finish()
+        met.decided = {name: Counter(counts) for name, counts in tally.checks.items()}
+        return met
 
 
 class _Collector:
