@@ -112,5 +112,3 @@ def _sysctls(full: Mapping[str, int], *, on: bool) -> list[Row]:
         if full[name] != usual:
             rows.append({"kind": EventKind.SYSCTL, "key": key, "value": full[name] if on else usual})
     return rows
-
-

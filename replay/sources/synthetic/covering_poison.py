@@ -116,5 +116,3 @@ def _targets(kind: EventKind, shows: Shows, regions: Regions) -> Iterator[tuple[
         yield (accessor, mutant.words), mine.space.diagrams.both(asked, theirs.notices(mutant))
     for check in theirs.checks:
         yield (accessor, f"decided {check.id}"), mine.space.diagrams.both(asked, theirs.decided(check.id))
-
-

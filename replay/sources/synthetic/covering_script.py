@@ -139,5 +139,3 @@ def _together(by_kernel: Sequence[list[set[Shown]] | None], units: int) -> list[
         for mine, theirs in zip(found, one or (), strict=False):
             mine |= theirs
     return found
-
-

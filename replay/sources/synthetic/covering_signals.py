@@ -111,9 +111,7 @@ def signal_units(
     return units, [one for one in missing if one is not None]
 
 
-def _collected(
-    calls: FunctionRegions, bounds: Sequence[Limit], features: frozenset[str]
-) -> Iterator[_Pages]:
+def _collected(calls: FunctionRegions, bounds: Sequence[Limit], features: frozenset[str]) -> Iterator[_Pages]:
     """Yield what pages on which tasks are collected can be like."""
     d = calls.space.diagrams
     for kills, fixed in _FIXED.items():
@@ -189,7 +187,9 @@ def _limits(space: Space, pages: Sequence[_Pages]) -> list[Limit]:
             here = d.both(space.literal("unmapped_dax", [0]), here)
         sets = d.either(sets, here)
     return [
-        Limit(space.literal("task.covers", [1]), "who maps a page has a VMA over it: a trace knows tasks by what they map"),
+        Limit(
+            space.literal("task.covers", [1]), "who maps a page has a VMA over it: a trace knows tasks by what they map"
+        ),
         Limit(sets, "no call of memory_failure collects tasks for such a page"),
     ]
 
@@ -217,7 +217,9 @@ def access_units(area: Area, next_tasks: Callable[[int], int]) -> list[Unit]:
         if entry:
             dirty = PageFlag.MAPPED | PageFlag.DIRTY | PageFlag.ANON
             rows.append({**page, "page_flags": int(dirty)})
-            rows.append({"kind": EventKind.MAP_PAGES, "pfn": pfn, "task": task, "vaddr": _VADDR + (pfn << 12), "map_shift": 12})
+            rows.append(
+                {"kind": EventKind.MAP_PAGES, "pfn": pfn, "task": task, "vaddr": _VADDR + (pfn << 12), "map_shift": 12}
+            )
             rows.append({"kind": EventKind.MEMORY_FAILURE, "pfn": pfn, "flags": 0})
         flags = PageFlag.POISON_GIVEN | PageFlag.HWPOISON
         for has, flag in ((swap, PageFlag.SWAPCACHE), (cache, PageFlag.MAPPING_SET), (evictable, PageFlag.EVICTABLE)):

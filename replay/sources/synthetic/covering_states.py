@@ -81,14 +81,19 @@ def limits(space: Space, kind: EventKind, around: Sequence[Around], features: fr
     huge = has("kind", PageKind.HUGE)
     lists = d.both(has("rawhit", False), d.both(has("rawcnt", 0), has("unrel", False)))
     found = [
-        Limit(places, "no machine has such a pfn: what pfn_valid, pfn_to_online_page and the pagemap index say goes together"),
+        Limit(
+            places,
+            "no machine has such a pfn: what pfn_valid, pfn_to_online_page and the pagemap index say goes together",
+        ),
         Limit(either(huge, lists), "only hugetlb pages have a list of raw poisoned pages"),
         Limit(no(d.both(huge, has("taken", True))), "hugetlb pages are not taken off the buddy lists as such"),
         Limit(either(has("rawhit", False), no(has("rawcnt", 0))), "a list that has the page is not empty"),
     ]
     if kind is not EventKind.MEMORY_FAILURE:
         bad = d.both(huge, d.both(has("tail", True), has("hwp", True)))
-        found.append(Limit(no(bad), "of a hugetlb page only the head carries the flag, and this call looks at the page's own"))
+        found.append(
+            Limit(no(bad), "of a hugetlb page only the head carries the flag, and this call looks at the page's own")
+        )
     if kind is not EventKind.SOFT_OFFLINE_PAGE:
         found.append(Limit(has("mig", 0), "only soft offline migrates"))
     if kind is EventKind.UNPOISON_MEMORY and "hugetlb-raw-list" not in features:
