@@ -6,7 +6,7 @@ import functools
 import os
 import typing
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -17,8 +17,8 @@ from replay.candidate.candidate import CHANGEABLE
 from replay.compare.asked import telling
 from replay.engine.poison_call import Decided
 from replay.engine.poison_verdicts import poison_functions
-from replay.engine.replay import Replayer
-from replay.errors import InputError
+from replay.engine.replay import Replayer, refuse_mismatch
+from replay.errors import InputError, UsageError
 from replay.fleet.places import Place, place_of
 from replay.fleet.tasks import Tell, run_tasks
 from replay.kernel.calls import Kernel
@@ -37,7 +37,7 @@ from replay.trace.header import MachineDescription
 from replay.trace.poison import MappingClass, PageFlag, PageKind
 from replay.trace.reader import TraceFile
 
-__all__ = ("Meeting", "Met", "States", "kernels_of", "meet", "meet_many", "page_words")
+__all__ = ("Meeting", "Met", "States", "kernels_of", "meet", "meet_many", "misfits", "page_words")
 
 _LOOKUPS = {function.name for function in LOOKUP_FUNCTIONS}
 _DERIVED = (PGMAP_PFN_VALID, KILL_ACCESSING_PROCESS)  # are asked about more than the trace asks
@@ -114,6 +114,28 @@ def kernels_of(traces: Sequence[str]) -> list[str]:
         with TraceFile.open(path, verify=False) as trace:
             found.append(named(trace.machine.kernel).name)
     return list(dict.fromkeys(found))
+
+
+def misfits(traces: Sequence[str], kernels: Sequence[str]) -> dict[tuple[str, str], str]:
+    """Return (kernel, trace) of the traces of machines that a kernel does not run on, and why not.
+
+    Raises:
+        UsageError: a kernel runs on none of the machines.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for name in kernels:
+        kernel = named(name)
+        for path in traces:
+            try:
+                with TraceFile.open(path, verify=False) as trace:
+                    refuse_mismatch(trace.machine, kernel, path)
+            except UsageError as error:
+                found[name, path] = str(error)
+            except (InputError, OSError):
+                continue  # said when it is replayed
+        if traces and all((name, path) in found for path in traces):
+            raise UsageError(found[name, traces[0]])
+    return found
 
 
 def meet(path: str | os.PathLike[str], kernel: Profile) -> Met:
@@ -273,6 +295,7 @@ def meet_many(
     workers: int = 1,
     scheduler: str | None = None,
     progress: Tell | None = None,
+    without: Container[tuple[str, str]] = (),
 ) -> Iterator[tuple[str, Met | InputError]]:
     """Yield (kernel, what a trace meets in it) for every trace and kernel, or the error of that trace.
 
@@ -282,8 +305,14 @@ def meet_many(
         workers: processes.
         scheduler: address of a Dask scheduler.
         progress: is told (done, in all).
+        without: (kernel, trace) that are left out.
     """
-    tasks = [_Task(trace, place_of(trace, scheduler), kernel) for kernel in kernels for trace in traces]
+    tasks = [
+        _Task(trace, place_of(trace, scheduler), kernel)
+        for kernel in kernels
+        for trace in traces
+        if (str(kernel), trace) not in without
+    ]
     results = run_tasks(_meet, tasks, workers=workers, scheduler=scheduler, progress=progress, name=lambda t: t.trace)
     for task, result in zip(tasks, results, strict=True):
         yield str(task.kernel), result

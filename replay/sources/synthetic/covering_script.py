@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 
-from replay.compare.met import Meeting, Met
+from replay.compare.met import Meeting, Met, States
 from replay.compare.noticing import Noticing
 from replay.compare.shrink import batch_of
 from replay.errors import UsageError
@@ -66,7 +66,11 @@ class Shows:
 
     kernel: Profile
     _noticing: dict[str, Noticing] = field(default_factory=dict)
-    _known: dict[tuple[str, tuple[object, ...]], frozenset[str]] = field(default_factory=dict)
+    _known: dict[tuple[str, tuple[object, ...]], frozenset[Shown]] = field(default_factory=dict)
+    _digest: str = ""
+
+    def __post_init__(self) -> None:
+        self._digest = self.kernel.digest
 
     def noticing(self, name: str) -> Noticing:
         """Return a function's mutants."""
@@ -74,16 +78,20 @@ class Shows:
             self._noticing[name] = Noticing(self.kernel, name)
         return self._noticing[name]
 
-    def of(self, met: Met) -> set[Shown]:
-        """Return what is shown by the states that were met."""
-        found: set[Shown] = set()
-        for name, states in met.states.items():
-            new = [row for row in states.rows if (name, row) not in self._known]
-            for row, words in self.noticing(name).each(new, states.kind):
-                self._known[name, row] = frozenset(words)
-            for row in states.rows:
-                found |= {(self.kernel.digest, name, words) for words in self._known[name, row]}
-        return found
+    def of(self, mets: Sequence[Met]) -> list[set[Shown]]:
+        """Return what is shown by the states that were met, each time."""
+        new: dict[str, States] = {}
+        for met in mets:
+            for name, states in met.states.items():
+                rows = new.setdefault(name, States(states.kind)).rows
+                rows.update(row for row in states.rows if (name, row) not in self._known)
+        for name, states in new.items():
+            for row, words in self.noticing(name).each(list(states.rows), states.kind):
+                self._known[name, row] = frozenset((self._digest, name, word) for word in words)
+        return [
+            set().union(*(self._known[name, row] for name, states in met.states.items() for row in states.rows))
+            for met in mets
+        ]
 
     def units(self, script: Script) -> list[set[Shown]] | None:
         """Return what each unit of a script shows; None if the kernel does not run on that machine."""
@@ -91,13 +99,12 @@ class Shows:
             meeting = Meeting(self.kernel, script.machine, script.strings, script.name)
         except UsageError:
             return None
-        found, at = [], 0
+        mets, at = [], 0
         for unit in script.units:
-            rows = [{**row, "time": at + n} for n, row in enumerate(unit.rows)]
-            meeting.feed(batch_of(rows, at))
-            at += len(rows)
-            found.append(self.of(meeting.take()))
-        return found
+            meeting.feed(batch_of([{**row, "time": at + n} for n, row in enumerate(unit.rows)], at))
+            at += len(unit.rows)
+            mets.append(meeting.take())
+        return self.of(mets)
 
 
 def select(scripts: Sequence[Script], kernels: Iterable[Shows]) -> list[Script]:

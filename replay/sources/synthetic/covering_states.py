@@ -119,10 +119,9 @@ def _within(space: Space, states: Function, bounds: Sequence[Limit]) -> Function
 
 def together(space: Space, wanted: Mapping[Any, Function]) -> Iterator[State]:
     """Yield states such that each of some sets, none of which is empty, has one: as few as come easily."""
-    left = dict(wanted)
+    left = dict(sorted(wanted.items(), key=lambda item: space.diagrams.count(item[1])))
     while left:
-        key = min(left, key=lambda k: space.diagrams.count(left[k]))
-        states = left[key]
+        states = left[next(iter(left))]
         for other in list(left):
             both = space.diagrams.both(states, left[other])
             if both != EMPTY:
