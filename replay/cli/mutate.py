@@ -46,7 +46,9 @@ def command(
     kernels = list(profile) or kernels_of(corpus.traces)
     met = {name: Met(named(name)) for name in kernels}
     left_out = misfits(corpus.traces, kernels)
-    notes = [{"level": "warning", "message": f"left out: {why}", "where": at} for (_, at), why in left_out.items()]
+    notes: list[dict[str, object]] = [
+        {"level": "warning", "message": f"left out: {why}", "where": at} for (_, at), why in left_out.items()
+    ]
     for name in function:
         known = {f for m in met.values() for f in functions_of(m)}
         if name not in known:
@@ -70,5 +72,5 @@ def command(
     if json:
         emit_json("mutate", "differs" if failed else "ok", {"kernels": facts}, notes)
     for note in () if json else notes:
-        warn(note["message"])
+        warn(str(note["message"]))
     raise typer.Exit(int(failed))

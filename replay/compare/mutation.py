@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 from replay.compare.diagrams import EMPTY
 from replay.compare.met import Met, States

@@ -1,4 +1,4 @@
-"""Which mistakes a state shows: the answers of a kernel function and of its mutants, side by side over states that were met."""
+"""Which mistakes a state shows: the answers of a kernel function and of its mutants, over states that were met."""
 
 from __future__ import annotations
 

@@ -1,8 +1,8 @@
 """Where a mistake shows: the states in which a mutant of a kernel function answers otherwise, as decision diagrams.
 
-With the states that reach each check (*open*), and what the checks behind it decide there (*rest*), the states of every mutant
-follow from a few combinations: a check is dropped: where it decides, and the rest answers otherwise; negated: wherever it is
-reached, and the rest answers otherwise; two are swapped: where both hold, and answer differently. No state at all is a proof.
+With the states that reach each check, and what the checks behind it decide there (the rest), the states of every mutant
+follow. A check is dropped: where it decides, and the rest answers otherwise; negated: wherever it is reached, and the rest
+answers otherwise; two are swapped: where both hold, and answer differently. No state at all is a proof.
 """
 
 from __future__ import annotations

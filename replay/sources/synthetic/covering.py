@@ -1,4 +1,4 @@
-"""The smallest traces found that make every check decide and show every mistake, for given kernels; and what is out of reach."""
+"""The smallest traces found that make every check decide and show every mistake; and what is out of reach."""
 
 from __future__ import annotations
 

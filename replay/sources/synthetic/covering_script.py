@@ -144,5 +144,5 @@ def _together(by_kernel: Sequence[list[set[Shown]] | None], units: int) -> list[
     found: list[set[Shown]] = [set() for _ in range(units)]
     for one in by_kernel:
         for mine, theirs in zip(found, one or (), strict=False):
-            mine |= theirs
+            mine.update(theirs)
     return found

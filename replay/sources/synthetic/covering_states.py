@@ -1,4 +1,4 @@
-"""States that poison calls have to meet, chosen from decision diagrams, within what a trace can say; and what is out of reach."""
+"""States that poison calls have to meet, within what a trace can say, and why others cannot be met."""
 
 from __future__ import annotations
 
