@@ -6,6 +6,8 @@ import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+
 from replay.compare.coverage import functions_of
 from replay.compare.met import Met
 from replay.kernel.profiles import PRESETS, Profile, profile
@@ -15,8 +17,8 @@ from replay.sources.synthetic.covering_script import Script, Shown, Shows, selec
 from replay.sources.synthetic.covering_states import Unreachable
 from replay.sources.synthetic.covering_walk import walk_scripts
 from replay.trace.header import Provenance
-from replay.trace.schema import COLUMNS
-from replay.trace.writer import write_trace
+from replay.trace.schema import COLUMNS, REQUIRED_COLUMNS
+from replay.trace.writer import Values, write_trace
 
 __all__ = ("Covering", "covering", "kernels_for", "write_covering")
 
@@ -69,7 +71,8 @@ def covering(kernels: Sequence[Profile], progress: Callable[[int, int], None] | 
         unreachable += out_of_reach(one, names, shown)
         if progress is not None:
             progress(len(shows) + 1 + number, 2 * len(shows) + 1)
-    return Covering(tuple(k.name for k in kernels), tuple(scripts), tuple(unreachable))
+    used = tuple(script for script in scripts if script.units)
+    return Covering(tuple(k.name for k in kernels), used, tuple(unreachable))
 
 
 def _shown(shows: Shows, scripts: Sequence[Script]) -> set[Shown]:
@@ -84,12 +87,12 @@ def write_covering(found: Covering, folder: str | os.PathLike[str]) -> list[str]
     paths = []
     for script in found.scripts:
         rows = script.rows()
-        names = [name for name in COLUMNS if any(name in row for row in rows)]
-        columns = {
-            name: ([row.get(name, 0) for row in rows], [name in row for row in rows])
-            for name in names
-            if name not in {"time", "kind"}
-        }
+        columns: dict[str, Values] = {}
+        for name, column in COLUMNS.items():
+            given = np.array([name in row for row in rows], np.bool_)
+            values = np.array([row.get(name, 0) for row in rows], column.numpy)
+            if given.any():
+                columns[name] = values if name in REQUIRED_COLUMNS else (values, given)
         source = Provenance(
             source="synthetic",
             name=script.name,
@@ -97,14 +100,8 @@ def write_covering(found: Covering, folder: str | os.PathLike[str]) -> list[str]
             notes=(script.about,),
         )
         path = os.path.join(folder, f"{script.name}.arrow")
-        plain = {name: [int(row[name]) for row in rows] for name in ("time", "kind")}
         write_trace(
-            path,
-            {**plain, **columns},
-            machine=script.machine,
-            provenance=source,
-            strings=script.strings,
-            compression="zstd",
+            path, columns, machine=script.machine, provenance=source, strings=script.strings, compression="zstd"
         )
         paths.append(path)
     return paths

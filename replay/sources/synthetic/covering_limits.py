@@ -21,6 +21,7 @@ __all__ = ("out_of_reach",)
 _NEVER: dict[type[Any], tuple[tuple[dict[str, tuple[bool, ...]], str], ...]] = {
     WalkState: (
         ({"PRESENT": (True,), "VALID": (False,)}, "a section gets its mem_map in the same step as it becomes present"),
+        ({"HIGH": (True,)}, "a trace holds only pfns whose address fits 64 bits"),
     ),
     MetadataFacts: (({"inside": (False,), "data": (True,)}, "what is outside of a pagemap is none of its data"),),
     RegionFacts: (({"of_type": (False,), "other": (True,)}, "where nothing is of the type, nothing is mixed"),),

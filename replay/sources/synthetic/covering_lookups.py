@@ -23,7 +23,7 @@ def lookup_units(p: Places) -> Iterator[Unit]:
     high = (1 << 64 - p.machine.page_shift) - 3
     edges = [r.start for r in p.boot] + [r.end - 1 for r in p.boot] + [r.end for r in p.boot]
     edges += [r.end + p.sub for r in p.boot] + [0, p.limit - 1, p.limit, high, p.next]
-    edges += [1 << 63 - p.machine.page_shift, (1 << 64) - 2]
+    edges += [1 << 63 - p.machine.page_shift]
     for pfn in edges:
         for row in p.look(pfn):
             yield Unit((row,))
