@@ -15,6 +15,10 @@ def command(
     profile: list[str] = typer.Option(
         [], "--profile", "-p", help="Kernel to cover; again for more. Default: all that can be replayed."
     ),
+    page: Path | None = typer.Option(
+        None, "--page", help="Also write a page about what the traces exercise.", show_default=False
+    ),
+    beside: list[str] = typer.Option([], "--with", help="Other traces that the page counts in; again for more."),
     unreachable: bool = typer.Option(False, "--unreachable", help="List what no trace can show, with the reasons."),
     json: bool = typer.Option(False, "--json", help="Print one JSON document instead of lines."),
 ) -> None:
@@ -26,6 +30,8 @@ def command(
     [bold]Examples[/bold]
 
       replay generate covering -o traces/synthetic
+
+      replay generate covering -o traces/synthetic --page docs/coverage.md --with traces/recorded
 
       replay generate covering --profile v6.12 --profile v7.2 -o covering --unreachable
     """
@@ -41,6 +47,13 @@ def command(
         found = covering(kernels, progress)
     output.mkdir(parents=True, exist_ok=True)
     paths = write_covering(found, output)
+    if page is not None:
+        from replay.fleet.corpus import find_traces
+        from replay.sources.synthetic.covering_page import page as text_of
+
+        traces = find_traces([*beside, *paths]).traces
+        with progress_on_stderr("what they exercise") as progress:
+            page.write_text(text_of(traces, kernels, found.unreachable, progress), encoding="utf-8")
     files = [
         {"file": path, "rows": len(script.rows()), "bytes": Path(path).stat().st_size, "about": script.about}
         for path, script in zip(paths, found.scripts, strict=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -71,8 +71,11 @@ def covering(kernels: Sequence[Profile], progress: Callable[[int, int], None] | 
         unreachable += out_of_reach(one, names, shown)
         if progress is not None:
             progress(len(shows) + 1 + number, 2 * len(shows) + 1)
+    of = {one.kernel.name: [u for u in unreachable if u.profile == one.kernel.name] for one in shows}
+    # Kernels that decide alike were covered as one.
+    every = [replace(u, profile=k.name) for k in kernels for u in of[alike[k.digest].kernel.name]]
     used = tuple(script for script in scripts if script.units)
-    return Covering(tuple(k.name for k in kernels), used, tuple(unreachable))
+    return Covering(tuple(k.name for k in kernels), used, tuple(every))
 
 
 def _shown(shows: Shows, scripts: Sequence[Script]) -> set[Shown]:
