@@ -24,6 +24,7 @@ _CALLS = {
     EventKind.SOFT_OFFLINE_PAGE: "soft_offline_page",
     EventKind.UNPOISON_MEMORY: "unpoison_memory",
 }
+_ACCESSOR = KILL_ACCESSING_PROCESS.name
 Wanted = dict[tuple[str, str], Function]
 
 
@@ -62,16 +63,18 @@ class PoisonCover:
             space = regions.spaces[PoisonState]
             bounds[kind] = limits(space, kind, list(around), kernel.features)
             wanted: Wanted = {}
+            asked = _asked(shows, regions)
             for (name, words), states in _targets(kind, shows, regions):
                 if (kernel.digest, name, words) in shown:
                     continue
+                here = [asked, *bounds[kind]] if name == _ACCESSOR else bounds[kind]
                 within = states
-                for limit in bounds[kind]:
+                for limit in here:
                     within = space.diagrams.both(limit.states, within)
                 if within != EMPTY:
                     wanted[name, words] = within
                 elif states != EMPTY:
-                    missing.append(Unreachable(kernel.name, name, words, reasons(space, states, bounds[kind])))
+                    missing.append(Unreachable(kernel.name, name, words, reasons(space, states, here)))
                 elif words.startswith("decided "):
                     missing.append(Unreachable(kernel.name, name, words, "earlier checks decide all its states"))
             for state in together(space, wanted):
@@ -95,6 +98,15 @@ class PoisonCover:
         return first
 
 
+def _asked(shows: Shows, regions: Regions) -> Limit:
+    """Return the states in which memory_failure asks what killing the accessing process returns."""
+    mine, states = regions.of(shows.noticing("memory_failure").function), EMPTY
+    for check in mine.checks:
+        if getattr(check.answer, "ret", None) is Ret.ACCESSOR:
+            states = mine.space.diagrams.either(states, mine.decided(check.id))
+    return Limit(states, "memory_failure asks it only about pages that are poisoned already, and in some kernels never")
+
+
 def _targets(kind: EventKind, shows: Shows, regions: Regions) -> Iterator[tuple[tuple[str, str], Function]]:
     """Yield ((function, words), states) of everything that calls of a kind should show."""
     name = _CALLS[kind]
@@ -106,13 +118,8 @@ def _targets(kind: EventKind, shows: Shows, regions: Regions) -> Iterator[tuple[
         yield (name, f"decided {check.id}"), mine.decided(check.id)
     if kind is not EventKind.MEMORY_FAILURE:
         return
-    accessor = KILL_ACCESSING_PROCESS.name
-    asked = EMPTY
-    for check in mine.checks:
-        if getattr(check.answer, "ret", None) is Ret.ACCESSOR:
-            asked = mine.space.diagrams.either(asked, mine.decided(check.id))
-    theirs = regions.of(shows.noticing(accessor).function)
-    for mutant in shows.noticing(accessor).mutants:
-        yield (accessor, mutant.words), mine.space.diagrams.both(asked, theirs.notices(mutant))
+    theirs = regions.of(shows.noticing(_ACCESSOR).function)
+    for mutant in shows.noticing(_ACCESSOR).mutants:
+        yield (_ACCESSOR, mutant.words), theirs.notices(mutant)
     for check in theirs.checks:
-        yield (accessor, f"decided {check.id}"), mine.space.diagrams.both(asked, theirs.decided(check.id))
+        yield (_ACCESSOR, f"decided {check.id}"), theirs.decided(check.id)

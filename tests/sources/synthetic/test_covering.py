@@ -16,7 +16,7 @@ from replay.sources.synthetic.covering_page import cells
 from replay.sources.synthetic.covering_poison import PoisonCover
 from replay.sources.synthetic.covering_script import Script, Shows, Unit, select
 from replay.trace.outcomes import OUTCOME_COLUMNS
-from replay.trace.poison import PageFlag, PageKind
+from replay.trace.poison import PageKind
 from replay.trace.reader import TraceFile
 from replay.trace.schema import EventKind
 
@@ -31,7 +31,7 @@ def test_the_corpus_is_there_and_small():
 @pytest.mark.slow
 def test_the_corpus_is_what_the_generator_makes(tmp_path):
     made = write_covering(covering(kernels_for([])), tmp_path)
-    assert [Path(path).name for path in made] and {Path(p).name for p in made} == {p.name for p in CORPUS}
+    assert {Path(p).name for p in made} == {p.name for p in CORPUS}
     for path in made:
         assert Path(path).read_bytes() == Path("traces/synthetic", Path(path).name).read_bytes(), path
 
@@ -80,10 +80,14 @@ def test_every_kernel_finds_the_same_combinations_around_pfns_of_the_areas():
 def test_units_that_show_nothing_new_are_left_out_and_those_that_others_need_stay():
     areas = Areas()
     pfn = areas.ram.take(4)
-    page = {"kind": EventKind.PAGE_STATE, "page_kind": PageKind.LRU}
     calls = [
-        Unit(({**page, "pfn": pfn + n, "page_flags": int(flags)}, {"kind": EventKind.MEMORY_FAILURE, "pfn": pfn + n}))
-        for n, flags in enumerate((PageFlag(0), PageFlag(0), PageFlag.DIRTY))
+        Unit(
+            (
+                {"kind": EventKind.PAGE_STATE, "page_kind": kind, "pfn": pfn + n},
+                {"kind": EventKind.MEMORY_FAILURE, "pfn": pfn + n},
+            )
+        )
+        for n, kind in enumerate((PageKind.LRU, PageKind.LRU, PageKind.BUDDY))
     ]
     script = Script("a", areas.machine, ("System RAM",), (areas.unit, *calls))
     (less,) = select([script], [Shows(profile("v6.12"))])
@@ -109,10 +113,10 @@ def test_both_engines_agree_on_the_corpus(path, name):
             replayer.feed(batch)
             given = {n: batch.given(n) for n in batch.stored_names}
             values = {n: batch.column(n).tolist() for n in batch.stored_names}
-            for at in range(len(batch)):
-                rows.append(
-                    {n: values[n][at] for n in given if given[n] is True or (given[n] is not False and given[n][at])}
-                )
+            rows += [
+                {n: values[n][at] for n, mask in given.items() if (mask if isinstance(mask, bool) else mask[at])}
+                for at in range(len(batch))
+            ]
         replayer.finish()
         vector = [
             {n: int(kept[n][at]) for n in OUTCOME_COLUMNS if n != "check"}
