@@ -23,7 +23,12 @@ from replay.session import named
 from replay.trace.reader import TraceFile
 
 TRACES = [Path("traces/synthetic/covering-x86_64-no-hotplug.arrow")]
-NO_ANSWERS = {"check", "slow"}  # numbers of checks differ by themselves; a slow path is a cost
+NO_ANSWERS = {
+    "check",
+    "slow",
+    "slow_pages",
+    "slow_match",
+}  # numbers of checks differ by themselves; a slow path is a cost
 LOOKUPS = ("pfn_valid", "pfn_to_online_page", "get_dev_pagemap")
 
 

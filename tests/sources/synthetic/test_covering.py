@@ -46,6 +46,13 @@ def test_the_corpus_was_made_for_all_kernels_that_can_be_replayed():
             assert words[4:-2:2] == names
 
 
+def on_page(function, name):
+    """Return the cell of a function and a kernel in the committed page."""
+    rows = [line.split(" | ") for line in Path("docs/coverage.md").read_text().splitlines() if line.startswith("| ")]
+    column = [cell.strip(" |") for cell in rows[0]].index(name)
+    return next(row[column].strip(" |") for row in rows if row[0] == f"| `{function}`")
+
+
 @pytest.mark.parametrize("name", ["v7.2.13", "v4.19"])
 def test_poison_calls_of_the_corpus_show_every_mistake_that_a_trace_can_show(name):
     kernel = profile(name)
@@ -57,6 +64,7 @@ def test_poison_calls_of_the_corpus_show_every_mistake_that_a_trace_can_show(nam
         assert not cell.survived, (function, cell.survived)
         assert cell.decided == cell.reachable, function
         assert cell.noticed
+        assert on_page(function, name) == cell.words, "docs/coverage.md is not current"
 
 
 def test_the_same_kernel_gives_the_same_rows():
