@@ -32,7 +32,7 @@ def command(
     """
     from replay.cli.run import count_of
     from replay.compare.coverage import coverage_of
-    from replay.compare.met import Met, kernels_of, meet_many
+    from replay.compare.met import Met, kernels_of, meet_many, misfits
     from replay.fleet.corpus import find_traces
     from replay.report.coverage import coverage_facts, print_coverage, print_missing, print_overview
     from replay.session import named
@@ -43,9 +43,15 @@ def command(
     met = {name: Met(named(name)) for name in kernels}
     count = dict.fromkeys(kernels, 0)
     errors: dict[str, InputError] = {}
+    left_out = misfits(corpus.traces, kernels)
     with progress_on_stderr(f"{len(corpus.traces)} traces") as progress:
         for name, found in meet_many(
-            corpus.traces, kernels, workers=count_of("workers", workers), scheduler=scheduler, progress=progress
+            corpus.traces,
+            kernels,
+            workers=count_of("workers", workers),
+            scheduler=scheduler,
+            progress=progress,
+            without=left_out,
         ):
             if isinstance(found, InputError):
                 errors[found.where] = found
@@ -57,6 +63,9 @@ def command(
     coverages = [coverage_of(met[name], count[name]) for name in kernels]
     diagnostics: list[dict[str, object]] = [
         {"level": "error", "message": str(e), "where": where} for where, e in errors.items()
+    ]
+    diagnostics += [
+        {"level": "warning", "message": f"left out: {why}", "where": at} for (_, at), why in left_out.items()
     ]
     if json:
         emit_json(

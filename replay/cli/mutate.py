@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from replay.cli.common import console, emit_json, progress_on_stderr
+from replay.cli.common import console, emit_json, progress_on_stderr, warn
 from replay.errors import InputError
 
 
@@ -35,7 +35,7 @@ def command(
     """
     from replay.cli.run import count_of
     from replay.compare.coverage import functions_of
-    from replay.compare.met import Met, kernels_of, meet_many
+    from replay.compare.met import Met, kernels_of, meet_many, misfits
     from replay.compare.mutation import score_functions
     from replay.errors import UnknownNameError
     from replay.fleet.corpus import find_traces
@@ -46,12 +46,18 @@ def command(
     # A kernel named twice counts once.
     kernels = list(dict.fromkeys(named(name).name for name in profile)) or kernels_of(corpus.traces)
     met = {name: Met(named(name)) for name in kernels}
+    left_out = misfits(corpus.traces, kernels)
+    notes: list[dict[str, object]] = [
+        {"level": "warning", "message": f"left out: {why}", "where": at} for (_, at), why in left_out.items()
+    ]
     for name in function:
         known = {f for m in met.values() for f in functions_of(m)}
         if name not in known:
             raise UnknownNameError("function", name, sorted(known), f"there are {', '.join(sorted(known))}")
     with progress_on_stderr(f"{len(corpus.traces)} traces") as progress:
-        for name, found in meet_many(corpus.traces, kernels, workers=count_of("workers", workers), progress=progress):
+        for name, found in meet_many(
+            corpus.traces, kernels, workers=count_of("workers", workers), progress=progress, without=left_out
+        ):
             if isinstance(found, InputError):
                 raise found
             met[name].merge(found)
@@ -65,5 +71,7 @@ def command(
         if not json:
             print_scores(console(), name, scores, survivors=survivors)
     if json:
-        emit_json("mutate", "differs" if failed else "ok", {"kernels": facts})
+        emit_json("mutate", "differs" if failed else "ok", {"kernels": facts}, notes)
+    for note in () if json else notes:
+        warn(str(note["message"]))
     raise typer.Exit(int(failed))

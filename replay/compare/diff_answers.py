@@ -33,7 +33,7 @@ from replay.kernel.poison_state import PoisonState
 from replay.kernel.poison_types import ActionType
 from replay.trace.poison import NO_ACTION
 
-__all__ = ("Aspect", "PlainAnswers", "PoisonAnswers")
+__all__ = ("Answers", "Aspect", "PlainAnswers", "PoisonAnswers", "plain_words")
 
 
 @dataclass(frozen=True)
@@ -78,15 +78,23 @@ class PlainAnswers:
 
     def aspects(self, check: Check[Any], side: Side) -> dict[str, Aspect]:
         """Return what is seen when a check decides."""
-        return {"answer": Aspect(terminal(self._space.names.number(self._seen(check))))}
+        return {"answer": Aspect(terminal(self._space.names.number(plain_words(self._function, self._area, check))))}
 
-    def _seen(self, check: Check[Any]) -> str:
-        answer = check.answer
-        if self._function in _YES_NO:
-            return _YES_NO[self._function][answer.value == 1]
-        if self._area in {"hotplug", "devices"} and (answer.value >= 0 or check.id in _LEAVES):
-            return answer.name if answer.name == check.id else f"{answer.name} ({check.id})"
-        return _SEEN.get((self._function, answer.name), answer.name)
+
+def plain_words(function: str, area: str, check: Check[Any]) -> str:
+    """Return what is seen when a check decides, of functions whose answer is all there is.
+
+    Args:
+        function: the kernel's name.
+        area: of ``AREAS``: functions of the areas hotplug and devices change the machine.
+        check: of that function.
+    """
+    answer = check.answer
+    if function in _YES_NO:
+        return _YES_NO[function][answer.value == 1]
+    if area in {"hotplug", "devices"} and (answer.value >= 0 or check.id in _LEAVES):
+        return answer.name if answer.name == check.id else f"{answer.name} ({check.id})"
+    return _SEEN.get((function, answer.name), answer.name)
 
 
 class PoisonAnswers:

@@ -5,7 +5,7 @@ Conditions of lookups ask other lookups, so they are not watched but evaluated o
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import cached_property
 from itertools import product
 from typing import Any
@@ -19,7 +19,7 @@ from replay.compare.diff_spaces import Features, Invariant, Space, Variable
 from replay.compare.diff_words import WALK_WORDS
 from replay.errors import UnknownNameError, UsageError
 from replay.kernel.config import KernelConfig, config_for
-from replay.kernel.decision import Bools, KernelFunction
+from replay.kernel.decision import Bools, Check, KernelFunction
 from replay.kernel.rules import Mark
 from replay.kernel.walk import STATE_BITS, Bit, PgmapState, WalkState
 from replay.trace.header import MachineDescription
@@ -98,17 +98,29 @@ class LookupSpace(Space):
     def decide(self, function: KernelFunction[Any], side: Side) -> Function:
         """Return which check of a lookup decides, as numbers of ``checks``."""
         numbers = np.array([self.check_number(check) for check in function.checks], np.int64)
+        decided = self._over_configurations(
+            lambda states: numbers[function.tabulate(states, self._codes.size, side.features).check], side
+        )
+        for check in function.checks:
+            self._reads[id(check), side.features] = self._asked(check.when, side)
+        return decided
+
+    def holds(self, check: Check[Any], side: Side) -> Function:
+        """Return the set of the states in which the condition of a check is true, whatever stands before it."""
+        shape = self._codes.shape
+        return self._over_configurations(
+            lambda states: np.broadcast_to(np.asarray(check.when(states)), shape).astype(np.int64), side
+        )
+
+    def _over_configurations(self, evaluate: Callable[[WalkState], NDArray[np.int64]], side: Side) -> Function:
+        """Return a function of states from its values for all codes in each configuration."""
         arches = []
         for arch in ARCHITECTURES:
             found = {}
             for options in product((False, True), repeat=len(_OPTIONS)):
-                states = self._walk(side, _config(arch, options, side))
-                deciding = function.tabulate(states, self._codes.size, side.features).check
-                found[options] = self._tabled(numbers[deciding])
+                found[options] = self._tabled(evaluate(self._walk(side, _config(arch, options, side))))
             inner = [self.diagrams.node(2, (found[first, False], found[first, True])) for first in (False, True)]
             arches.append(self.diagrams.node(1, tuple(inner)))
-        for check in function.checks:
-            self._reads[id(check), side.features] = self._asked(check.when, side)
         return self.diagrams.node(0, tuple(arches))
 
     def states_of(self, side: Side, config: KernelConfig, arch: str) -> tuple[list[NDArray[np.int64]], bool]:

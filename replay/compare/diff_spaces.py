@@ -287,6 +287,10 @@ class Space:
         """Return the features that the condition of a check asked for itself."""
         return self._reads[id(check), side.features]
 
+    def holds(self, check: Check[Any], side: Side) -> Function:
+        """Return the set of the states in which the condition of a check is true, whatever stands before it."""
+        return self.condition(check.when, side.features)[0]
+
     def condition(self, when: Callable[[Any], object], features: frozenset[str]) -> tuple[Function, frozenset[str]]:
         """Return the set of the states in which a condition holds, and the features it asked for."""
 

@@ -6,7 +6,7 @@ import functools
 import os
 import typing
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, fields, is_dataclass
 from typing import Any
 
@@ -17,8 +17,8 @@ from replay.candidate.candidate import CHANGEABLE
 from replay.compare.asked import telling
 from replay.engine.poison_call import Decided
 from replay.engine.poison_verdicts import poison_functions
-from replay.engine.replay import Replayer
-from replay.errors import InputError
+from replay.engine.replay import Replayer, refuse_mismatch
+from replay.errors import InputError, UsageError
 from replay.fleet.places import Place, place_of
 from replay.fleet.tasks import Tell, run_tasks
 from replay.kernel.calls import Kernel
@@ -32,10 +32,12 @@ from replay.kernel.resource_queries import PGMAP_PFN_VALID, MetadataFacts
 from replay.kernel.walk import LOOKUP_FUNCTIONS, WalkState
 from replay.machine.pages import Page
 from replay.session import named
+from replay.trace.batch import Batch
+from replay.trace.header import MachineDescription
 from replay.trace.poison import MappingClass, PageFlag, PageKind
 from replay.trace.reader import TraceFile
 
-__all__ = ("Met", "States", "kernels_of", "meet", "meet_many", "page_words")
+__all__ = ("Meeting", "Met", "States", "kernels_of", "meet", "meet_many", "misfits", "page_words")
 
 _LOOKUPS = {function.name for function in LOOKUP_FUNCTIONS}
 _DERIVED = (PGMAP_PFN_VALID, KILL_ACCESSING_PROCESS)  # are asked about more than the trace asks
@@ -114,6 +116,28 @@ def kernels_of(traces: Sequence[str]) -> list[str]:
     return list(dict.fromkeys(found))
 
 
+def misfits(traces: Sequence[str], kernels: Sequence[str]) -> dict[tuple[str, str], str]:
+    """Return (kernel, trace) of the traces of machines that a kernel does not run on, and why not.
+
+    Raises:
+        UsageError: a kernel runs on none of the machines.
+    """
+    found: dict[tuple[str, str], str] = {}
+    for name in kernels:
+        kernel = named(name)
+        for path in traces:
+            try:
+                with TraceFile.open(path, verify=False) as trace:
+                    refuse_mismatch(trace.machine, kernel, path)
+            except UsageError as error:
+                found[name, path] = str(error)
+            except (InputError, OSError):
+                continue  # said when it is replayed
+        if traces and all((name, path) in found for path in traces):
+            raise UsageError(found[name, traces[0]])
+    return found
+
+
 def meet(path: str | os.PathLike[str], kernel: Profile) -> Met:
     """Replay a trace through a kernel, and return the states that it meets.
 
@@ -122,21 +146,52 @@ def meet(path: str | os.PathLike[str], kernel: Profile) -> Met:
         UsageError: the profile cannot replay this machine.
     """
     with TraceFile.open(path) as trace:
-        collector = _Collector(kernel, config_for(trace.machine, kernel.features))
+        meeting = Meeting(kernel, trace.machine, trace.strings, os.fspath(path))
+        for batch in trace.batches():
+            meeting.feed(batch)
+        return meeting.finish()
+
+
+class Meeting:
+    """A replay that notes which states it meets.
+
+    Args:
+        kernel: the kernel.
+        machine: before the first event.
+        strings: names that ``label`` refers to.
+        where: name of the trace, for errors.
+
+    Raises:
+        UsageError: the profile cannot replay this machine.
+    """
+
+    def __init__(self, kernel: Profile, machine: MachineDescription, strings: tuple[str, ...], where: str) -> None:
+        self._collector = _Collector(kernel, config_for(machine, kernel.features))
         listened = {
             name: function
             for name, function in CHANGEABLE.items()
             if name not in _LOOKUPS and not isinstance(function, PoisonFunction) and function not in _DERIVED
         }
-        rules = telling(kernel.rules, listened, collector.told)
+        rules = telling(kernel.rules, listened, self._collector.told)
         listening = Profile(kernel.name, kernel.features, kernel.poison_only, rules)
-        replayer = Replayer(trace.machine, listening, trace.strings, observer=collector, where=os.fspath(path))
-        for batch in trace.batches():
-            replayer.feed(batch)
-        tally = replayer.finish()
-    collector.ask_accessors()
-    collector.met.decided = {name: Counter(counts) for name, counts in tally.checks.items()}
-    return collector.met
+        self._replayer = Replayer(machine, listening, strings, observer=self._collector, where=where)
+
+    def feed(self, batch: Batch) -> None:
+        """Replay the rows of a batch."""
+        self._replayer.feed(batch)
+
+    def take(self) -> Met:
+        """Return what was met since this was asked last; calls by check are not counted."""
+        met = self._collector.met
+        self._collector.ask_accessors()
+        self._collector.met = Met(met.kernel, configs=set(met.configs))
+        return met
+
+    def finish(self) -> Met:
+        """Return what was met, with the calls of the whole replay by check."""
+        met, tally = self.take(), self._replayer.finish()
+        met.decided = {name: Counter(counts) for name, counts in tally.checks.items()}
+        return met
 
 
 class _Collector:
@@ -240,6 +295,7 @@ def meet_many(
     workers: int = 1,
     scheduler: str | None = None,
     progress: Tell | None = None,
+    without: Container[tuple[str, str]] = (),
 ) -> Iterator[tuple[str, Met | InputError]]:
     """Yield (kernel, what a trace meets in it) for every trace and kernel, or the error of that trace.
 
@@ -249,8 +305,14 @@ def meet_many(
         workers: processes.
         scheduler: address of a Dask scheduler.
         progress: is told (done, in all).
+        without: (kernel, trace) that are left out.
     """
-    tasks = [_Task(trace, place_of(trace, scheduler), kernel) for kernel in kernels for trace in traces]
+    tasks = [
+        _Task(trace, place_of(trace, scheduler), kernel)
+        for kernel in kernels
+        for trace in traces
+        if (str(kernel), trace) not in without
+    ]
     results = run_tasks(_meet, tasks, workers=workers, scheduler=scheduler, progress=progress, name=lambda t: t.trace)
     for task, result in zip(tasks, results, strict=True):
         yield str(task.kernel), result

@@ -12,7 +12,7 @@ from replay.kernel.calls import always
 from replay.kernel.decision import Answer, Check, KernelFunction
 from replay.kernel.poison_calls import PoisonAnswer, PoisonCheck, PoisonFunction
 
-__all__ = ("NOTHING", "Mutant", "mutants")
+__all__ = ("NOTHING", "Mutant", "mutants", "nothing_decides")
 
 NOTHING = "nothing decides"
 """Id of the check that decides where a mutant leaves nothing else to."""
@@ -47,7 +47,7 @@ def mutants(function: KernelFunction[Any], features: frozenset[str]) -> Iterator
         features: of the kernel; checks that it does not make have no mutants.
     """
     made = [check for _, check in function.active(features)]
-    last = _nothing(function)
+    last = nothing_decides(function)
     for i, check in enumerate(made):
         yield Mutant("drop", (check.id,), replace(function, checks=(*made[:i], *made[i + 1 :], last)))
         other = replace(check, when=_negated(check))
@@ -57,7 +57,8 @@ def mutants(function: KernelFunction[Any], features: frozenset[str]) -> Iterator
             yield Mutant("swap", (check.id, made[i + 1].id), replace(function, checks=swapped))
 
 
-def _nothing(function: KernelFunction[Any]) -> Check[Any]:
+def nothing_decides(function: KernelFunction[Any]) -> Check[Any]:
+    """Return the check that stands behind the others of a mutant, which may leave states to nobody."""
     if isinstance(function, PoisonFunction):
         return PoisonCheck(NOTHING, always, PoisonAnswer(NOTHING, _NO_ANSWER), page=False)
     return Check(NOTHING, always, Answer(NOTHING, _NO_ANSWER))

@@ -9,28 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from replay.compare.diff import Scope, diff
-from replay.compare.met import Met
-from replay.compare.mutants import Mutant, mutants
-from replay.engine.poison_verdicts import poison_functions
-from replay.kernel.calls import Kernel
-from replay.kernel.config import KernelConfig
-from replay.kernel.decision import KernelFunction
-from replay.kernel.kill import KILL_ACCESSING_PROCESS
-from replay.kernel.poison_calls import PoisonFunction, verdicts
-from replay.kernel.profiles import Profile
-from replay.kernel.registry import CALLS, FUNCTIONS
-from replay.kernel.rules import Rules
+from replay.compare.diagrams import EMPTY
+from replay.compare.met import Met, States
+from replay.compare.mutants import Mutant
+from replay.compare.noticing import Noticing
+from replay.compare.regions import Regions
 
 __all__ = ("FunctionScore", "score_functions")
-
-_CALLS = {FUNCTIONS[kind].name for kind in CALLS}
-_SEEN = ("ret", "action", "result", "poison", "counted", "effect", "kills", "unmapped", "entries", "event", "undecided")
 
 
 @dataclass(frozen=True)
@@ -69,61 +55,22 @@ def score_functions(
         progress: is told (functions done, in all).
     """
     found = []
+    regions = Regions(met.kernel)
     for number, name in enumerate(names):
-        found.append(_score(met, name))
+        found.append(_score(met, name, regions))
         if progress is not None:
             progress(number + 1, len(names))
     return found
 
 
-def _score(met: Met, name: str) -> FunctionScore:
-    function = met.function(name)
-    states = met.states.get(name)
-    groups = (
-        [(group, count, _seen(name, function, group, count, met)) for group, count in states.groups(met.kernel)]
-        if states
-        else []
-    )
-    noticed: list[Mutant] = []
-    equivalent: list[Mutant] = []
-    survived: list[Mutant] = []
-    for mutant in mutants(function, met.kernel.features):
-        if any(_differs(before, _seen(name, mutant.function, group, count, met)) for group, count, before in groups):
-            noticed.append(mutant)
-        elif _equivalent(met.kernel, function, mutant):
-            equivalent.append(mutant)
-        else:
-            survived.append(mutant)
-    return FunctionScore(name, noticed, equivalent, survived, len(states.rows) if states else 0)
-
-
-def _seen(name: str, function: KernelFunction[Any], group: Any, count: int, met: Met) -> list[NDArray[Any]]:  # noqa: ANN401
-    """Return what can be seen of the answers to states, column by column."""
-    features = met.kernel.features
-    if isinstance(function, PoisonFunction):
-        plain = Kernel(features, KernelConfig(), met.kernel.rules)
-        found = verdicts(function, group, count, plain.function(KILL_ACCESSING_PROCESS))
-        return [np.asarray(getattr(found, column)) for column in _SEEN]
-    decisions = function.tabulate(group, count, features)
-    if name not in _CALLS:
-        return [decisions.value]
-    # Of calls that succeed, the check that lets them tells what they do.
-    ids = np.array([check.id for check in function.checks])[decisions.check]
-    return [decisions.value, np.where(decisions.value == 0, ids, "")]
-
-
-def _differs(a: list[NDArray[Any]], b: list[NDArray[Any]]) -> bool:
-    return any((x != y).any() for x, y in zip(a, b, strict=True))
-
-
-def _equivalent(kernel: Profile, function: KernelFunction[Any], mutant: Mutant) -> bool:
-    """Return whether no state tells a mutant from the kernel; proven, not tried."""
-    rules = kernel.rules
-    changed = Rules({**rules.functions, function.name: mutant.function}, rules.marks, rules.hooks, rules.digest)
-    other = Profile(f"{kernel.name} with a mistake", kernel.features, kernel.poison_only, changed)
-    name = next((n for n, f in poison_functions(_plain(kernel)).items() if f.name == function.name), function.name)
-    return diff(kernel, other, Scope(functions=(name,), arch="")).equivalent
-
-
-def _plain(kernel: Profile) -> Kernel:
-    return Kernel(kernel.features, KernelConfig(), kernel.rules)
+def _score(met: Met, name: str, regions: Regions) -> FunctionScore:
+    states = met.states.get(name) or States()
+    noticing = Noticing(met.kernel, name)
+    noticed = noticing.noticed(states) if states.rows else []
+    seen = {mutant.words for mutant in noticed}
+    left = [mutant for mutant in noticing.mutants if mutant.words not in seen]
+    where = regions.of(noticing.function) if left else None
+    equivalent = [mutant for mutant in left if where is not None and where.notices(mutant) == EMPTY]
+    same = {mutant.words for mutant in equivalent}
+    survived = [mutant for mutant in left if mutant.words not in same]
+    return FunctionScore(name, noticed, equivalent, survived, len(states.rows))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 
 from replay.kernel.poison_state import HugeState
@@ -9,7 +10,7 @@ from replay.machine.pages import Pages
 from replay.trace.poison import PageFlag, PageKind
 from replay.trace.schema import EventKind, PgmapType
 
-__all__ = ("mark_attributes", "page_attributes", "pgmap_class")
+__all__ = ("flags_for", "mark_attributes", "page_attributes", "pgmap_class")
 
 _F = PageFlag
 _SET = {
@@ -56,6 +57,17 @@ def page_attributes(flags: int) -> dict[str, object]:
         **{name: not flags & flag for name, flag in _CLEAR.items()},
         "ht": int(huge),
     }
+
+
+def flags_for(attributes: Mapping[str, object]) -> PageFlag:
+    """Return the page flags that give these attributes, the reverse of ``page_attributes``; others are not looked at."""
+    flags = PageFlag(0)
+    for name, flag in _SET.items():
+        flags |= flag if attributes.get(name, False) else PageFlag(0)
+    for name, flag in _CLEAR.items():
+        flags |= PageFlag(0) if attributes.get(name, True) else flag
+    state = {HugeState.FREE: _F.HUGE_FREE, HugeState.BUSY: _F.HUGE_BUSY}
+    return flags | state.get(HugeState(int(str(attributes.get("ht", 0)))), PageFlag(0))
 
 
 def mark_attributes(kind: EventKind, pages: Pages, pfn: int) -> dict[str, object]:

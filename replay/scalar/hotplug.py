@@ -27,6 +27,9 @@ STRUCT_PAGE = 64
 PMD = 2 << 20
 
 
+_EHWPOISON = 133
+
+
 def blocks_aligned(state: State, pfns: Range) -> bool:
     """Whether a range is made of whole memory blocks, at least one."""
     block = state.geometry.pages_per_block
@@ -192,6 +195,8 @@ def begin_block_online(state: State, pfns: Range, *, env: int) -> Call:
         for section in state.sections_of(pfns):
             if state.section_flags(section) & (PRESENT | VALID | ONLINE) != PRESENT | VALID:
                 return Call(-errno.EBUSY, "sections")
+    if state.has("online-refuses-poison") and state.poison.pages.poisoned_in(pfns):
+        return Call(-_EHWPOISON, "poisoned")
     return begin_online(state, pfns, env=env)
 
 

@@ -83,9 +83,8 @@ class Pages:
 
     def raw_pages(self, pfn: int) -> int:
         """How many pages are in the raw list of a folio."""
-        start, end = self.unit(pfn)
-        listed = sum(1 for raw in self.raw if start <= raw < end)
-        return max(listed, 1 if self.marks_at(pfn) & PageFlag.RAW_LISTED else 0)
+        inside = self.marks.inside(self.unit(pfn))
+        return sum(end - start for (start, end), marks in inside if marks & PageFlag.RAW_LISTED)
 
     def mark(self, pfn: int, marks: int) -> None:
         """Give a page further marks."""
