@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import typer
 from typer.core import TyperGroup
 
+from replay.cli import generate_covering
 from replay.cli.common import add_command, console, emit_json, progress_on_stderr
 from replay.errors import InputError, UsageError
 
@@ -259,4 +260,5 @@ def listing(
 add_command(app, _WORKLOAD, workload)
 add_command(app, "fleet", fleet)
 add_command(app, "amplify", amplify)
+add_command(app, "covering", generate_covering.command)
 add_command(app, "list", listing)
