@@ -196,7 +196,7 @@ def test_a_missing_check_shows_with_rows_ranges_and_the_check_that_decides(writt
     assert wrong == {("subsection", "NULL", "page"): 16497}
     assert found.differing == 16497 == found.ranges.total
     first = found.differences[0]
-    assert (first.row, first.first, first.last, first.count) == (38, 0x11C000, 0x11C44B, 0x44C)
+    assert (first.row, first.first, first.last, first.count) == (72, 0x11C000, 0x11C44B, 0x44C)
     assert report.to_dict()["functions"]["pfn_to_online_page"]["differing"] == 16497
 
 

@@ -66,13 +66,15 @@ def test_a_hugetlb_page_is_poisoned_as_a_whole_while_it_is_one() -> None:
     assert [pages.poisoned(head + n) for n in (0, 3, 511)] == [False, True, False]
 
 
-def test_given_raw_entries_count_as_one() -> None:
+def test_given_raw_entries_count_page_by_page() -> None:
+    """A description lists the pages that it covers: here three of a folio."""
     machine = boot("V61")
     head = RAM & ~0x1FF
-    given = PageFlag.POISON_GIVEN | PageFlag.HWPOISON | PageFlag.RAW_LISTED
-    machine.page_state(head, 512, PageKind.HUGE, order=9, flags=given, refs=0)
+    machine.page_state(head, 512, PageKind.HUGE, order=9, flags=PageFlag.POISON_GIVEN | PageFlag.HWPOISON, refs=0)
+    listed = PageFlag.POISON_GIVEN | PageFlag.HWPOISON | PageFlag.RAW_LISTED
+    machine.page_state(head + 5, 3, PageKind.HUGE, order=9, flags=listed, refs=0)
     back = machine.unpoison_memory(head)
-    assert (back.ret, back.counted, back.poisoned) == (0, -1, False)
+    assert (back.ret, back.counted, back.poisoned) == (0, -3, False)
 
 
 @pytest.mark.parametrize(

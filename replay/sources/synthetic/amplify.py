@@ -25,16 +25,17 @@ from replay.trace.header import BootRange, MachineDescription, Provenance, Resou
 from replay.trace.layout import MAX_METADATA_BYTES, MAX_ROWS
 from replay.trace.poison import MfFlag, SysctlKey
 from replay.trace.reader import TraceFile
-from replay.trace.schema import REQUIRED_COLUMNS, EventKind
+from replay.trace.schema import DEVICE_CALLS, DUMPS, REQUIRED_COLUMNS, EventKind
 from replay.trace.writer import TraceWriter, Values
 
 __all__ = ("Amplified", "amplify")
 
 # What a row of these kinds says is about the whole machine, which is another one when there are more of it.
 _OF_THE_MACHINE = {
-    EventKind.SECTIONS_DUMP: "section dumps list every section of the machine",
-    EventKind.SECTION_STATE: "section dumps list every section of the machine",
-    EventKind.BLOCK_STATE: "memory block states belong to dumps",
+    **dict.fromkeys(DUMPS, "dumps list everything that the machine has"),
+    **dict.fromkeys(
+        DEVICE_CALLS, "calls about devices name them, and names come once; the calls that they made are kept"
+    ),
     EventKind.COUNTERS: "counters are those of the whole machine",
     EventKind.KPAGEFLAGS: "/proc/kpageflags ends with the machine's memory",
 }
@@ -180,7 +181,8 @@ def _look_at(trace: TraceFile, geometry: Geometry, *, in_place: bool) -> _Survey
             stop = int(np.argmax(hit)) if hit.any() else len(batch)
             latched += int((kind[:stop] == EventKind.UNPOISON_MEMORY).sum())
             latch = bool(hit.any())
-    names = tuple(n for n in trace.columns if not (in_place and n.startswith("recorded_")))
+    dropped_columns = {"caller"}  # goes with the calls about devices
+    names = tuple(n for n in trace.columns if n not in dropped_columns and not (in_place and n.startswith("recorded_")))
     span = last - (first or 0) + 1
     gone = np.concatenate(dropped) if dropped else np.zeros(0, np.int64)
     return _Survey(
