@@ -11,17 +11,12 @@ from typing import Any, TypeAlias, TypeVar
 
 from replay.candidate.conditions import guarded
 from replay.errors import CandidateError, ReplayError, did_you_mean
-from replay.kernel.access import ACCESS
 from replay.kernel.decision import Answer, Check, KernelFunction
-from replay.kernel.kill import KILL_ACCESSING_PROCESS, KILL_PROCS, KILL_PROCS_2009
-from replay.kernel.memory_failure import MEMORY_FAILURE
-from replay.kernel.poison_2009 import MEMORY_FAILURE_2009
+from replay.kernel.other_functions import POISON_FUNCTIONS
 from replay.kernel.poison_calls import PoisonAnswer, PoisonCheck, PoisonFunction
 from replay.kernel.profiles import Profile, profile
 from replay.kernel.registry import CALLS, DEVICE_FUNCTIONS, FUNCTIONS
 from replay.kernel.rules import PHASES, Grain, Hook, Mark, Rules
-from replay.kernel.soft_offline import SOFT_OFFLINE_PAGE
-from replay.kernel.unpoison import UNPOISON_MEMORY
 from replay.kernel.walk import MAX_MARKS
 
 __all__ = ("CHANGEABLE", "Candidate")
@@ -30,19 +25,7 @@ Condition: TypeAlias = Callable[[Any], Any]
 C = TypeVar("C", bound=Callable[..., Any])
 
 CHANGEABLE: dict[str, KernelFunction[Any]] = {
-    function.name: function
-    for function in (
-        *FUNCTIONS.values(),
-        *DEVICE_FUNCTIONS,
-        MEMORY_FAILURE,
-        MEMORY_FAILURE_2009,
-        SOFT_OFFLINE_PAGE,
-        UNPOISON_MEMORY,
-        KILL_PROCS,
-        KILL_PROCS_2009,
-        KILL_ACCESSING_PROCESS,
-        ACCESS,
-    )
+    function.name: function for function in (*FUNCTIONS.values(), *DEVICE_FUNCTIONS, *POISON_FUNCTIONS)
 }
 """The functions that a replay asks for, by the kernel's name."""
 

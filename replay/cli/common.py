@@ -17,7 +17,16 @@ from replay.errors import UsageError
 if TYPE_CHECKING:
     from rich.console import Console
 
-__all__ = ("ENVELOPE_VERSION", "add_command", "console", "emit_json", "number", "progress_on_stderr", "warn")
+__all__ = (
+    "ENVELOPE_VERSION",
+    "add_command",
+    "console",
+    "count_of",
+    "emit_json",
+    "number",
+    "progress_on_stderr",
+    "warn",
+)
 
 ENVELOPE_VERSION = 1
 
@@ -54,6 +63,15 @@ def number(what: str, text: str) -> int:
     if found < 0:
         raise UsageError(f"{what} {text!r}; needed a number such as 74 or 0x11c000")
     return found
+
+
+def count_of(option: str, given: str) -> int:
+    """Return a number of workers or threads; 0 stands for one per core."""
+    if given == "auto":
+        return 0
+    if not given.isdecimal():
+        raise UsageError(f"--{option} {given}: needed a number, or auto for one per core")
+    return int(given)
 
 
 def warn(text: str) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from replay.cli import native
-from replay.cli.common import console, emit_json, progress_on_stderr, warn
+from replay.cli.common import console, count_of, emit_json, progress_on_stderr, warn
 from replay.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -130,7 +130,6 @@ def _compare(
     """Return the comparisons, the errors of traces that cannot be used, and how long it took."""
     import time
 
-    from replay.cli.run import count_of
     from replay.compare.corpus import compare_many
     from replay.compare.differences_file import compare_and_write
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from replay.cli.common import console, emit_json, progress_on_stderr, warn
+from replay.cli.common import console, count_of, emit_json, progress_on_stderr, warn
 from replay.errors import InputError
 
 
@@ -30,7 +30,6 @@ def command(
 
       replay coverage traces -p patch.py --json
     """
-    from replay.cli.run import count_of
     from replay.compare.coverage import coverage_of
     from replay.compare.met import Met, kernels_of, meet_many, misfits
     from replay.fleet.corpus import find_traces

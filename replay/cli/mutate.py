@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from replay.cli.common import console, emit_json, progress_on_stderr, warn
+from replay.cli.common import console, count_of, emit_json, progress_on_stderr, warn
 from replay.errors import InputError
 
 
@@ -33,7 +33,6 @@ def command(
 
       replay mutate traces/recorded traces/synthetic --fail-under 99
     """
-    from replay.cli.run import count_of
     from replay.compare.coverage import functions_of
     from replay.compare.met import Met, kernels_of, meet_many, misfits
     from replay.compare.mutation import score_functions

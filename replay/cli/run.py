@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from replay.cli.common import console, emit_json, progress_on_stderr, warn
+from replay.cli.common import console, count_of, emit_json, progress_on_stderr, warn
 from replay.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -167,15 +167,6 @@ class _Request:
             outcomes=self.output,
             log=log_printer(self.form) if self.form else None,
         )
-
-
-def count_of(option: str, given: str) -> int:
-    """Return a number of workers or threads; 0 stands for one per core."""
-    if given == "auto":
-        return 0
-    if not given.isdecimal():
-        raise UsageError(f"--{option} {given}: needed a number, or auto for one per core")
-    return int(given)
 
 
 def _diagnostics(runs: list[Run], errors: list[InputError], corpus: Corpus) -> list[dict[str, object]]:

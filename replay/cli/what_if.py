@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from replay.cli.common import console, emit_json, progress_on_stderr, warn
+from replay.cli.common import console, count_of, emit_json, progress_on_stderr, warn
 from replay.errors import InputError
 
 
@@ -32,7 +32,6 @@ def command(
 
       replay what-if fleet/ -p v7.2 -p examples/candidates/panic_on_unrecoverable.py:proposal
     """
-    from replay.cli.run import count_of
     from replay.compare.what_if import History, what_if
     from replay.fleet.corpus import find_traces
     from replay.report.what_if import history_facts, print_histories

@@ -17,13 +17,14 @@ from replay.compare.causes import Cause, Verdict
 from replay.compare.kernels import Pair, compare_trace
 from replay.errors import ReplayError, UsageError
 from replay.kernel.profiles import Profile
-from replay.trace.batch import Batch, Slot
+from replay.trace.batch import Batch
 from replay.trace.header import MachineDescription
+from replay.trace.literals import batch_of
 from replay.trace.reader import TraceFile
-from replay.trace.schema import COLUMNS, DEVICE_CALLS, DUMPS, LOOKUPS, TRANSITIONS, EventKind, Phase
+from replay.trace.schema import DEVICE_CALLS, DUMPS, LOOKUPS, TRANSITIONS, EventKind, Phase
 from replay.trace.validate import RowChecker, check_machine
 
-__all__ = ("Row", "Shrunk", "Target", "batch_of", "shrink", "target_of")
+__all__ = ("Row", "Shrunk", "Target", "shrink", "target_of")
 
 Row = dict[str, int]
 _CHANGES_NOTHING = {
@@ -334,14 +335,3 @@ def _rows(batch: Batch, which: Sequence[int]) -> Iterator[Row]:
             if mask if isinstance(mask, bool) else mask[at]:
                 row[name] = int(values[name][at])
         yield row
-
-
-def batch_of(rows: Sequence[Row], first: int = 0) -> Batch:
-    """Return rows as a batch; columns are stored only if some row gives them."""
-    slots = {}
-    for name, column in COLUMNS.items():
-        given = np.array([name in row for row in rows], np.bool_)
-        if given.any():
-            values = np.array([row.get(name, 0) for row in rows], column.numpy)
-            slots[name] = Slot(values, True if given.all() else given)
-    return Batch(first, len(rows), slots)

@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import os
 
-import numpy as np
-
 from replay import __version__
 from replay.compare.shrink import Shrunk, Target
 from replay.trace.header import Provenance
-from replay.trace.schema import COLUMNS
+from replay.trace.literals import columns_of
 from replay.trace.writer import write_trace
 
 __all__ = ("write_shrunk",)
@@ -28,10 +26,5 @@ def write_shrunk(path: str | os.PathLike[str], found: Shrunk, target: Target, co
         UsageError: the file cannot be written there.
     """
     provenance = Provenance("shrunk", target.words, tool=f"pfn-replay {__version__}", clock="rows", command=command)
-    columns = {}
-    for name, column in COLUMNS.items():
-        given = np.array([name in row for row in found.rows], np.bool_)
-        if given.any():
-            values = np.array([row.get(name, 0) for row in found.rows], column.numpy)
-            columns[name] = values if given.all() else (values, given)
+    columns = {name: v if given is True else (v, given) for name, (v, given) in columns_of(found.rows).items()}
     write_trace(path, columns, machine=found.machine, provenance=provenance, strings=found.strings)

@@ -17,9 +17,9 @@ from replay.kernel.poison_2009 import MEMORY_FAILURE_2009
 from replay.kernel.soft_offline import SOFT_OFFLINE_PAGE
 from replay.kernel.unpoison import UNPOISON_MEMORY
 
-__all__ = ("OTHER_FUNCTIONS",)
+__all__ = ("OTHER_FUNCTIONS", "POISON_FUNCTIONS")
 
-OTHER_FUNCTIONS: tuple[KernelFunction[Any], ...] = (
+POISON_FUNCTIONS: tuple[KernelFunction[Any], ...] = (
     MEMORY_FAILURE,
     MEMORY_FAILURE_2009,
     SOFT_OFFLINE_PAGE,
@@ -28,6 +28,5 @@ OTHER_FUNCTIONS: tuple[KernelFunction[Any], ...] = (
     KILL_PROCS_2009,
     KILL_ACCESSING_PROCESS,
     ACCESS,
-    REGION_NODES,
-    MEMORY_BLOCK_SIZE,
 )
+OTHER_FUNCTIONS: tuple[KernelFunction[Any], ...] = (*POISON_FUNCTIONS, REGION_NODES, MEMORY_BLOCK_SIZE)

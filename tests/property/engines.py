@@ -7,16 +7,13 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from unittest import mock
 
-import numpy as np
-
 from replay.engine.replay import Replayer
 from replay.kernel.profiles import Profile
 from replay.kernel.registry import CHECK_NAMES
 from replay.scalar import replay_rows
-from replay.trace.batch import Batch, Slot
 from replay.trace.header import MachineDescription
+from replay.trace.literals import batch_of as as_batch
 from replay.trace.outcomes import CHECK_NONE, CHECK_SEVERAL, OUTCOME_COLUMNS
-from replay.trace.schema import COLUMNS
 from tests.property.strategies import STRINGS, Row
 
 # The engine has one check for each answer, the documents one for each question.
@@ -29,17 +26,6 @@ _QUESTION = {
     "nothing-minus-one": "nothing",
     "online-bug": "online",
 }
-
-
-def as_batch(rows: Sequence[Row], first: int = 0) -> Batch:
-    """Return rows as a batch, columns stored only if some row gives them."""
-    slots = {}
-    for name, column in COLUMNS.items():
-        given = np.array([name in row for row in rows])
-        if given.any():
-            values = np.array([row.get(name, 0) for row in rows], column.numpy)
-            slots[name] = Slot(values, True if given.all() else given)
-    return Batch(first, len(rows), slots)
 
 
 @contextmanager

@@ -6,11 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from replay.compare.met import Meeting
-from replay.compare.shrink import batch_of
 from replay.kernel.poison_state import DEFAULTS
 from replay.kernel.profiles import Profile
 from replay.sources.synthetic.covering_script import Row, Unit
 from replay.trace.header import BootRange, MachineDescription
+from replay.trace.literals import batch_of
 from replay.trace.schema import EventKind, PgmapType, Phase, Zone
 
 __all__ = ("AROUND", "Area", "Areas", "Around")

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field, replace
 
 from replay.compare.met import Meeting, Met, States
 from replay.compare.noticing import Noticing
-from replay.compare.shrink import batch_of
 from replay.errors import UsageError
 from replay.kernel.profiles import Profile
 from replay.trace.header import MachineDescription
+from replay.trace.literals import batch_of
 
 __all__ = ("Row", "Script", "Shown", "Shows", "Unit", "select")
 
