@@ -22,7 +22,7 @@ from replay.engine.poison_call import Decided
 from replay.engine.poison_rows import IS_POISON, PoisonRows
 from replay.engine.queries import metadata_counts, metadata_met, metadata_pieces, resource_query
 from replay.engine.resolve import StateIndex
-from replay.engine.rows import Lookups, Outcomes, Parts, blank_outcomes, cell_of, kinds_in
+from replay.engine.rows import Lookups, Outcomes, Parts, among, blank_outcomes, cell_of, kinds_in
 from replay.engine.side_by_side import SideBySide
 from replay.engine.tabulate import tabulate
 from replay.engine.tally import Difference, Tally
@@ -170,11 +170,12 @@ class Replayer:
 
     def _mixed(self, batch: Batch, kinds: NDArray[np.uint8], present: list[int], outcomes: Outcomes | None) -> None:
         """Replay a batch in which the machine changes, or rows are answered one by one."""
-        special = _special_rows(batch, kinds)
+        special = _special_rows(batch, kinds, present)
         at = 0
         # Remembered steps would not tell the hooks of a candidate.
         geometry = self.machine.geometry
-        stretches = () if self._watched_toggles else dense_stretches(batch, kinds, special, IS_POISON, geometry)
+        breaks = np.flatnonzero(among(kinds, present, IS_POISON))
+        stretches = () if self._watched_toggles else dense_stretches(batch, kinds, special, breaks, geometry)
         for dense in stretches:
             self._sparse(batch, kinds, special, at, dense.first, outcomes)
             done = not self._watches and self._dense(batch, kinds, present, dense, outcomes)
@@ -261,13 +262,14 @@ class Replayer:
         here = kinds[stretch.first : stretch.end]
         for kind in present:  # in the batch; maybe not here
             if kind in STATE_LOOKUPS:
-                found = np.flatnonzero(here == kind) + stretch.first
-                single = stretch.is_single(found)
+                found = np.flatnonzero(here == kind)
+                found += stretch.first
+                single, several = stretch.parted(found)
                 engine = self._engine(kind)
-                if single.any():
-                    engine.replay(Lookups.of(batch, found[single], single=True), batch.row, outcomes, past)
-                if not single.all():
-                    engine.replay(Lookups.of(batch, found[~single]), batch.row, outcomes)
+                if single.size:
+                    engine.replay(Lookups.of(batch, single, single=True), batch.row, outcomes, past)
+                if several.size:
+                    engine.replay(Lookups.of(batch, several), batch.row, outcomes)
         self._answer_toggles(batch, rows, steps, outcomes)
         self._index.reflag(*changes.final())
         return True
@@ -411,9 +413,9 @@ class Replayer:
             self._watches.append(watch)
 
 
-def _special_rows(batch: Batch, kinds: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _special_rows(batch: Batch, kinds: NDArray[np.uint8], present: list[int]) -> NDArray[np.int64]:
     """Return the rows that change the machine, or that are answered one by one."""
-    special = _IS_SPECIAL[kinds]
+    special = among(kinds, present, _IS_SPECIAL)
     if batch.given("window") is not False:
         special |= (batch.column("window") != 0) & _IS_WATCHABLE[kinds]
     return np.flatnonzero(special)
