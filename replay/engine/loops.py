@@ -91,6 +91,8 @@ def count_runs(
     for i in range(first.size):
         begin, end = first[i], first[i] + count[i]
         low, high = cells[min(begin >> shift, last)], cells[min(end >> shift, last)]
+        if end == 0:  # behind the last number that there is; sums are modulo 2**64 as well
+            high = starts.size - 1
         if low < 0:
             low = np.searchsorted(starts, begin, side="right") - 1
         if high < 0:

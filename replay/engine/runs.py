@@ -113,7 +113,9 @@ class RunCounter:
         end = runs.last + np.uint64(1)
         strided = np.flatnonzero(runs.stride != 1)
         pairs = self.pairs(runs.part(strided)) if strided.size else None
-        return Placed(runs, end, self._locate(runs.first), self._locate(end), strided, pairs)
+        high = self._locate(end)
+        high[end == 0] = self.starts.size - 1  # behind the last number that there is; sums are modulo 2**64 as well
+        return Placed(runs, end, self._locate(runs.first), high, strided, pairs)
 
     def pages(self, placed: Placed, which: Bools) -> I64:
         """Return how many pfns of each run fall into the classes of which ``which`` (256 of them) is true, int64."""

@@ -22,6 +22,7 @@ from replay.trace.schema import (
     KINDS,
     LOOKUPS,
     NEEDS,
+    POISON_CALLS,
     REQUIRED_COLUMNS,
     TRANSITIONS,
     EventKind,
@@ -43,6 +44,8 @@ _ENUMS: dict[str, type[IntEnum]] = {"phase": Phase, "zone": Zone, "pgmap_type": 
 
 # Kinds whose pfn may be any that an unsigned long of bytes can address: the kernel must answer those.
 _ANY_PFN = LOOKUPS | {k for k in EventKind if EventKind.MEMORY_FAILURE <= k < EventKind.DAX_REGION}
+# Kinds whose pfn, if it is a single one, may be any number at all: what kernels are handed there is an unsigned long.
+_ANY_NUMBER = POISON_CALLS | {EventKind.PFN_VALID, EventKind.PFN_TO_ONLINE_PAGE}
 # Kinds whose pfn and nr_pages are one range, which has no stride.
 _RANGES = TRANSITIONS | {EventKind.WALK_SYSTEM_RAM_RANGE}
 
@@ -55,6 +58,7 @@ def _lookup(kinds: Iterable[int]) -> NDArray[np.bool_]:
 
 _KNOWN = _lookup(KINDS)
 _IS_BOUND = _lookup(set(EventKind) - _ANY_PFN)
+_IS_NUMBER = _lookup(_ANY_NUMBER)
 _IS_RANGE = _lookup(_RANGES)
 _CALLS = TRANSITIONS | DEVICE_CALLS
 _HAS_PHASES = _lookup(_CALLS)
@@ -206,7 +210,8 @@ class RowChecker:
         pfn = batch.column("pfn")
         top = int(pfn.max())
         if top >= self._end_any:
-            self._refuse(batch, pfn >= self._end_any, "pfn", "{}", f"a pfn below {self._end_any:#x}", pfn)
+            pfn = self._bounded(batch, pfn)
+            top = int(pfn.max())
         high = pfn
         if batch.given("nr_pages") is not False:
             if self._surely_inside(batch, kinds, pfn, top):
@@ -222,6 +227,14 @@ class RowChecker:
             needed = f"a pfn below {self._end_bound:#x}, twice what max_physmem_bits allows"
             bad = (high >= self._end_bound) & _IS_BOUND[batch.column("kind")]
             self._refuse(batch, bad, "pfn", "a range up to pfn {}", needed, high)
+
+    def _bounded(self, batch: Batch, pfn: Array) -> Array:
+        """Refuse pfns beyond every address where they are no bare numbers; return the others as they are, those as 0."""
+        beyond = pfn >= self._end_any
+        number = _IS_NUMBER[batch.column("kind")] & (batch.column("nr_pages") == 1)
+        needed = f"a pfn below {self._end_any:#x}; any of 64 bits in a lookup or poison call of a single page"
+        self._refuse(batch, beyond & ~number, "pfn", "{}", needed, pfn)
+        return np.where(beyond, np.uint64(0), pfn)
 
     def _surely_inside(self, batch: Batch, kinds: list[EventKind], pfn: Array, top: int) -> bool:
         """Return whether the longest run, with the widest stride, would be fine at every pfn of the batch.

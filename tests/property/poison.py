@@ -40,7 +40,10 @@ NEIGHBOURS = (
     *(pfn + near for pfn in PAGES for near in (1, 5, 0x1FF)),
     0x10BFFF,
     1 << 45,
-)  # the last is nowhere
+    0x100001 | 1 << 52,  # these are no pfns: more than an address has bits for
+    1 << 63,
+    (1 << 64) - 1,
+)
 CALLS = (EventKind.MEMORY_FAILURE,) * 3 + (
     EventKind.SOFT_OFFLINE_PAGE,
     EventKind.UNPOISON_MEMORY,
@@ -71,14 +74,15 @@ def _call(draw: Any) -> list[Row]:
     kind = draw(
         st.sampled_from((EventKind.MEMORY_FAILURE,) * 3 + (EventKind.SOFT_OFFLINE_PAGE, EventKind.UNPOISON_MEMORY))
     )
-    row = {"kind": kind, "pfn": draw(st.sampled_from(PAGES)), "flags": draw(st.integers(0, 255)) & 0x27}
+    pfn = draw(st.sampled_from((*PAGES, *PAGES, 0x100000 | 1 << 52, (1 << 64) - 1)))
+    row = {"kind": kind, "pfn": pfn, "flags": draw(st.integers(0, 255)) & 0x27}
     if draw(st.booleans()):
         row["task"] = draw(st.sampled_from(TASKS))
     if draw(st.integers(0, 3)) == 0:
         row["context"] = draw(st.sampled_from([int(c) for c in CallContext]))
     if kind is EventKind.SOFT_OFFLINE_PAGE:
         row["value"] = draw(st.sampled_from((0, 0, 0, 1, -12)))
-    before = _page(draw, row["pfn"]) if draw(st.booleans()) else []
+    before = _page(draw, pfn) if pfn < 1 << 52 and draw(st.booleans()) else []
     return [*before, row]
 
 

@@ -177,6 +177,9 @@ class _Events:
         pfn = self.pfn()
         if stride < 0 and pfn + (count - 1) * stride < 0:
             stride = -stride
+        numbers = (EventKind.PFN_VALID, EventKind.PFN_TO_ONLINE_PAGE)
+        if count == 1 and kind in numbers and draw(st.integers(0, 5)) == 0:
+            pfn = draw(st.sampled_from((pfn | 1 << 64 - g.page_shift, pfn | 1 << 63, (1 << 64) - 2, (1 << 64) - 1)))
         row = {"kind": kind, "pfn": pfn, "nr_pages": count, "stride": stride if count > 1 else 1}
         if kind is EventKind.PGMAP_PFN_VALID:
             row["pgmap"] = draw(st.integers(1, self.pgmaps + 1))

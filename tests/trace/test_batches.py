@@ -113,7 +113,7 @@ DEFECTS = {  # column and row of what contradicts the format
 @pytest.mark.parametrize("case", DEFECTS)
 def test_errors_depend_neither_on_the_size_nor_on_the_thread(tmp_path, case):
     number = np.arange(ROWS, dtype=np.uint64)
-    columns = {"time": number.copy(), "kind": np.full(ROWS, 2, np.uint8), "pfn": number}
+    columns = {"time": number.copy(), "kind": np.full(ROWS, 3, np.uint8), "pfn": number}
     for name, row in DEFECTS[case].items():
         columns[name][row] = {"time": 0, "kind": 200, "pfn": 1 << 60}[name]
     path = forge(tmp_path / "a.arrow", {n: pa.array(v) for n, v in columns.items()}, batch_rows=1 << 19)

@@ -17,7 +17,7 @@ END_ANY = 1 << 52  # of the test machine
 END_BOUND = 1 << 35
 LOOKUP, RANGE, STATE = EventKind.PFN_VALID, EventKind.WALK_SYSTEM_RAM_RANGE, EventKind.PAGE_STATE
 
-NEAR = st.sampled_from([0, 1, 9, 10, END_BOUND - 10, END_BOUND - 1, END_ANY - 10, END_ANY - 1])
+NEAR = st.sampled_from([0, 1, 9, 10, END_BOUND - 10, END_BOUND - 1, END_ANY - 10, END_ANY - 1, END_ANY, (1 << 64) - 1])
 RUNS = st.fixed_dictionaries(
     {"kind": st.sampled_from([LOOKUP, LOOKUP, RANGE, STATE]), "pfn": NEAR},
     optional={"nr_pages": st.sampled_from([1, 2, 10, 11]), "stride": st.sampled_from([-10, -1, 0, 1, 10])},
@@ -28,6 +28,8 @@ def fine(run):
     """Whether the format allows one run, in Python's integers."""
     pages, stride = run.get("nr_pages", 1), run.get("stride", 1)
     last = run["pfn"] + (pages - 1) * stride
+    if run["kind"] == LOOKUP and pages == 1:
+        return True
     if run["kind"] == RANGE and stride != 1:
         return False
     if pages > 1 and stride == 0:

@@ -31,6 +31,7 @@ __all__ = (
 
 RETURN = "__return"
 PFN_LIMIT = 1 << 52  # what fits into 64 bits of bytes, with 4 KiB pages
+_ANY_NUMBER = {"memory_failure", "soft_offline_page", "unpoison_memory"}  # are handed what somebody wrote to a file
 LOOKUP_EVENTS = ("pfn_to_online_page", "get_dev_pagemap")
 # Functions with entry and return, and the fields of both that are needed.
 CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -244,6 +245,6 @@ def _fields(events: Events, at: int, needed: tuple[str, ...]) -> dict[str, int]:
                 events.at(at), f"{events.names[int(events.kind[at])]}: {text[:100]!r}", f"a field {key}=",
                 "the line is damaged, or the probe was defined otherwise",
             )  # fmt: skip
-    if values.get("pfn", 0) >= PFN_LIMIT:
+    if values.get("pfn", 0) >= PFN_LIMIT and events.names[int(events.kind[at])] not in _ANY_NUMBER:
         raise InputError(events.at(at), text[:100], f"a pfn below {PFN_LIMIT:#x}")
     return values

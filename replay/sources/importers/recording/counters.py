@@ -5,7 +5,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_right
 from dataclasses import dataclass
+from statistics import median
 from typing import Any
+
+import numpy as np
 
 from replay.trace.poison import Counter, SysctlKey
 from replay.trace.schema import EventKind
@@ -21,6 +24,7 @@ _POISONED = re.compile(r"^HardwareCorrupted:\s*(\d+) kB", re.M)
 _NODE = re.compile(r"^\S*/node(\d+)/memory_failure/(\w+)=(\d+)$", re.M)
 _SYSCTL = re.compile(r"^(vm\.\w+)=(-?\d+)$", re.M)
 _STEP = re.compile(r"STEP (\d+) (begin|end) ")
+_SECOND = 1e9  # ns
 _EARLY_KILL = "vm.memory_failure_early_kill"
 _KEYS = {
     _EARLY_KILL: SysctlKey.EARLY_KILL,
@@ -66,12 +70,13 @@ def _block(uptime: float, body: str, page_shift: int) -> Block:
 
 
 def place_blocks(events: Events, blocks: list[Block], meta: dict[str, Any]) -> list[tuple[int, Block]]:
-    """Return the mark after which each block was read.
+    """Return the event after which each block was read.
 
-    meta.json has the uptime at which a step began and ended; the marks of steps have the place in the trace.
+    meta.json has the uptime at which a step began and ended; the marks of steps have the place in the trace. Only a step
+    that ended is in meta.json. What was read during one that never did, as its command hangs, is placed by the clock.
     """
     steps = {step["n"]: step for step in meta.get("steps") or () if isinstance(step, dict) and "n" in step}
-    anchors, first = list[tuple[float, int]](), 0
+    anchors, first, hangs = list[tuple[float, int]](), 0, False
     for at in events.of("tracing_mark_write").tolist():
         text = events.text(at)
         if text.startswith("ARMED"):
@@ -80,12 +85,24 @@ def place_blocks(events: Events, blocks: list[Block], meta: dict[str, Any]) -> l
         if found and isinstance(uptime := steps.get(int(found[1]), {}).get(found[2]), int | float):
             # A block of the same hundredth of a second is older than a step that begins, younger than one that ends.
             anchors.append((uptime + (0.005 if found[2] == "begin" else 0), at))
+            hangs = False
+        elif found and found[2] == "begin":
+            hangs = True
     times = [uptime for uptime, _ in anchors]
     placed = []
     for block in blocks:
         index = bisect_right(times, block.uptime)
-        placed.append((anchors[index - 1][1] if index else first, block))
+        at = anchors[index - 1][1] if index else first
+        if hangs and anchors and index == len(anchors):
+            at = max(at, _by_clock(events, anchors, block.uptime))
+        placed.append((at, block))
     return placed
+
+
+def _by_clock(events: Events, anchors: list[tuple[float, int]], uptime: float) -> int:
+    """Return the last event before an uptime, by how far the clock of the trace was from it at the anchors."""
+    apart = median(known * _SECOND - float(events.time[at]) for known, at in anchors)
+    return max(int(np.searchsorted(events.time, uptime * _SECOND - apart, "right")) - 1, 0)
 
 
 def counter_rows(placed: list[tuple[int, Block]]) -> list[Row]:

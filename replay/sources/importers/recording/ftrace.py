@@ -16,11 +16,11 @@ import numpy.typing as npt
 
 from replay.errors import InputError
 
-__all__ = ("Bytes", "Events", "Ints", "read_events")
+__all__ = ("Bytes", "Events", "Ints", "Words", "read_events")
 
 Ints = npt.NDArray[np.int64]
 Bytes = npt.NDArray[np.uint8]
-_Words = npt.NDArray[np.uint64]
+Words = npt.NDArray[np.uint64]
 _Bools = npt.NDArray[np.bool_]
 _Reader = Callable[[bytes], "int | None"]
 
@@ -90,7 +90,7 @@ class Events:
         wanted = np.array([name in names for name in self.names], bool)
         return np.flatnonzero(wanted[self.kind]) if len(self.names) else np.empty(0, np.int64)
 
-    def numbers(self, index: Ints, prefix: bytes, end: Ints | None = None) -> tuple[_Words, Ints]:
+    def numbers(self, index: Ints, prefix: bytes, end: Ints | None = None) -> tuple[Words, Ints]:
         """Read a hexadecimal field of many events.
 
         Args:
@@ -190,7 +190,7 @@ def _by_column(data: bytes, where: str, starts: Ints, ends: Ints, line: Ints) ->
     room = len(data) - name - 8 * _NAME_WORDS
     if room < 0:
         return events
-    words: _Words = np.ndarray((len(data) - 7,), np.dtype("<u8"), data, strides=(1,))
+    words: Words = np.ndarray((len(data) - 7,), np.dtype("<u8"), data, strides=(1,))
     good = (ends - starts > name) & (starts <= room)
     starts = np.minimum(starts, room)
     for column, byte in ((_DASH, "-"), (_CPU, "["), (_CPU + 4, "]"), (_CPU + 5, " "), (flags_end, " "), (dot, "."),
@@ -211,7 +211,7 @@ def _by_column(data: bytes, where: str, starts: Ints, ends: Ints, line: Ints) ->
     return events
 
 
-def _each_word(words: _Words, read: _Reader) -> tuple[Ints, _Bools]:
+def _each_word(words: Words, read: _Reader) -> tuple[Ints, _Bools]:
     """Apply a function to every distinct 8-byte word."""
     distinct, inverse = np.unique(words, return_inverse=True)
     values = [read(int(word).to_bytes(8, "little")) for word in distinct]
@@ -237,7 +237,7 @@ def _context(cpu: int, interrupt: bytes) -> int:
     return cpu * 8 if level <= 0 else -(cpu * 8 + level)
 
 
-def _name_events(events: Events, name: Ints, words: _Words, good: _Bools) -> None:
+def _name_events(events: Events, name: Ints, words: Words, good: _Bools) -> None:
     """Set kind and payload of the good lines, by the 40 bytes from the name on."""
     rows = np.flatnonzero(good)
     name = name[rows]

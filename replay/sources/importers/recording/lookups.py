@@ -7,6 +7,7 @@ reports the result; and a pfn_valid that cannot be traced at all is deduced from
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from typing import Any
 
 import numpy as np
 
@@ -15,7 +16,7 @@ from replay.trace.schema import EventKind
 
 from .boot import Boot
 from .calls import PFN_LIMIT, Call, Calls, Pairs, Tasks, pair
-from .ftrace import Events, Ints
+from .ftrace import Events, Ints, Words
 from .pagemaps import Pagemaps
 
 __all__ = ("NOT_GIVEN", "LookupReader", "Lookups")
@@ -26,11 +27,11 @@ _ENXIO = -6
 
 @dataclass
 class Lookups:
-    """Lookups in the order of ``begin``; columns of equal length, ``NOT_GIVEN`` where there is no value.
+    """Lookups in the order of ``begin``; columns of equal length, int64, ``NOT_GIVEN`` where there is no value.
 
     Attributes:
         kind: EventKind.
-        pfn: what was asked for.
+        pfn: what was asked for, uint64: kernels are asked about any number.
         begin: event index at which the answer was not yet given.
         end: event index by which it was given; the number of events when there is no return.
         at: event index at which the row stands while nothing contradicts it: begin, or end for an inlined lookup.
@@ -43,7 +44,7 @@ class Lookups:
     """
 
     kind: Ints
-    pfn: Ints
+    pfn: Words
     begin: Ints
     end: Ints
     at: Ints
@@ -58,10 +59,12 @@ class Lookups:
         return len(self.kind)
 
     @classmethod
-    def make(cls, n: int, **columns: Ints | int) -> Lookups:
+    def make(cls, n: int, **columns: Ints | Words | int) -> Lookups:
         """Build lookups from some columns; ``at`` is ``begin`` unless given."""
         columns.setdefault("at", columns["begin"])
-        return cls(**{f.name: np.full(n, columns.get(f.name, NOT_GIVEN), np.int64) for f in fields(cls)})
+        given: dict[str, Any] = columns
+        whole = {f.name: np.full(n, given.get(f.name, NOT_GIVEN), np.int64) for f in fields(cls) if f.name != "pfn"}
+        return cls(pfn=np.full(n, given["pfn"], np.uint64), **whole)
 
     @classmethod
     def concat(cls, parts: list[Lookups]) -> Lookups:
@@ -143,17 +146,17 @@ class LookupReader:
         ids: Ints = np.where(around >= 0, self._owner[around], NOT_GIVEN)
         return ids
 
-    def _pfns(self, at: Ints, prefix: bytes, end: Ints | None = None) -> Ints:
+    def _pfns(self, at: Ints, prefix: bytes, end: Ints | None = None, *, limit: int = 1 << 64) -> Words:
         values, _ = self._events.numbers(at, prefix, end)
-        if (values >= PFN_LIMIT).any():
-            bad = int(at[int(np.argmax(values >= PFN_LIMIT))])
-            raise InputError(self._events.at(bad), self._events.text(bad)[:100], f"a pfn below {PFN_LIMIT:#x}")
-        return values.astype(np.int64)
+        if values.size and int(values.max()) >= limit:
+            bad = int(at[int(np.argmax(values >= limit))])
+            raise InputError(self._events.at(bad), self._events.text(bad)[:100], f"a pfn below {limit:#x}")
+        return values
 
-    def _is_page(self, at: Ints, pfn: Ints) -> Ints:
+    def _is_page(self, at: Ints, pfn: Words) -> Ints:
         """Return 1 where the recorded page is that of the pfn, 0 where it is NULL."""
         page, _ = self._events.numbers(at, b" page=0x")
-        expected = pfn.astype(np.uint64) * np.uint64(self._boot.struct_page_size) + np.uint64(self._boot.vmemmap_base)
+        expected = pfn * np.uint64(self._boot.struct_page_size) + np.uint64(self._boot.vmemmap_base)
         wrong = (page != 0) & (page != expected)
         if wrong.any():
             i = int(np.argmax(wrong))
@@ -194,8 +197,8 @@ class LookupReader:
         own = np.flatnonzero(self._inside < 0)
         begin = self._pgmap.begin[own]
         return Lookups.make(
-            len(own), kind=EventKind.GET_DEV_PAGEMAP, pfn=self._pfns(begin, b") pfn=0x"), begin=begin,
-            end=self._pgmap.end[own], found=self._found[own], task=self._events.pid[begin],
+            len(own), kind=EventKind.GET_DEV_PAGEMAP, pfn=self._pfns(begin, b") pfn=0x", limit=PFN_LIMIT),
+            begin=begin, end=self._pgmap.end[own], found=self._found[own], task=self._events.pid[begin],
             call=self._call_ids(begin),
         )  # fmt: skip
 
@@ -214,8 +217,8 @@ class LookupReader:
         begin = _ints([call.begin for call in calls])
         pointers = np.array([call.given["pgmap"] for call in calls], np.uint64)
         return Lookups.make(
-            len(calls), kind=EventKind.PGMAP_PFN_VALID, pfn=_ints([call.given["pfn"] for call in calls]), begin=begin,
-            end=_ints([call.end for call in calls]), pgmap=self._pagemaps.ids(pointers, begin),
+            len(calls), kind=EventKind.PGMAP_PFN_VALID, pfn=_words([call.given["pfn"] for call in calls]),
+            begin=begin, end=_ints([call.end for call in calls]), pgmap=self._pagemaps.ids(pointers, begin),
             ret=_ints([NOT_GIVEN if call.ret is None else call.ret for call in calls]),
             task=self._events.pid[begin], call=self._call_ids(begin),
         )  # fmt: skip
@@ -236,11 +239,11 @@ class LookupReader:
                 continue
             if deduced is not None:
                 rows.append((*deduced, call.given["pfn"], call.pid, owner))
-        columns = zip(*rows, strict=True) if rows else ((),) * 6
-        begin, end, ret, pfn, task, owners = (_ints(list(column)) for column in columns)
+        begin, end, ret, pfn, task, owners = ([row[column] for row in rows] for column in range(6))
         return Lookups.make(
-            len(rows), kind=EventKind.PFN_VALID, begin=begin, end=end, ret=ret, pfn=pfn, task=task, call=owners
-        )
+            len(rows), kind=EventKind.PFN_VALID, begin=_ints(begin), end=_ints(end), ret=_ints(ret), pfn=_words(pfn),
+            task=_ints(task), call=_ints(owners),
+        )  # fmt: skip
 
     def _said_null(self, online: tuple[int, int] | None) -> bool:
         return bool(online and online[1] < len(self._events) and self._events.text(online[1]).endswith(" page=0x0"))
@@ -266,3 +269,7 @@ class LookupReader:
 
 def _ints(values: list[int]) -> Ints:
     return np.array(values, np.int64)
+
+
+def _words(values: list[int]) -> Words:
+    return np.array(values, np.uint64)

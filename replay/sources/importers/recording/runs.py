@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from .calls import PFN_LIMIT
 from .ftrace import Ints
 from .lookups import Lookups
 
@@ -42,10 +43,10 @@ def compress(lookups: Lookups, stretch: Ints, alone: np.ndarray) -> Runs:
         The runs, in the order of their first lookups.
     """
     n = len(lookups)
-    order, group = _grouped(lookups, stretch, alone)
+    order, group = _grouped(lookups, stretch, alone | (lookups.pfn >= PFN_LIMIT))  # the format has no runs there
     pfn = lookups.pfn[order]
     step = np.zeros(n, np.int64)
-    step[:-1] = np.where(group[1:] == group[:-1], pfn[1:] - pfn[:-1], 0)
+    step[:-1] = np.where(group[1:] == group[:-1], (pfn[1:] - pfn[:-1]).view(np.int64), 0)
     # Where the step changes, from there on; a chain of equal steps i..j-1 links the lookups i..j.
     change = np.flatnonzero(np.append(step[1:] != step[:-1], True))
     chain = np.repeat(change + 1, np.diff(np.concatenate(([-1], change)))).tolist()

@@ -71,7 +71,7 @@ def _put_rows(table: _Table, rows: list[Row], place: Ints) -> None:
 def _put_runs(table: _Table, lookups: Lookups, runs: Runs, place: Ints) -> None:
     for name, source in _FROM_LOOKUPS.items():
         values = getattr(lookups, source)[runs.first]
-        given = values != NOT_GIVEN
+        given = np.full(values.size, True) if name == "pfn" else values != NOT_GIVEN
         if given.any():
             table.put(name, place[given], values[given])
     table.put("nr_pages", place, runs.length)

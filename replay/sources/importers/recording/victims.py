@@ -131,6 +131,7 @@ class Victim:
 # Block devices of a kernel with buffer heads, as every distribution's is, have no operation to remove a page after an
 # error: it can be dropped while it is clean.
 _MAPPINGS = {"none": MappingClass.NONE, "block-device": MappingClass.NO_OPERATION}
+_PFNS = 1 << 52  # that an address of 64 bits can name
 _MOMENTS = ("before", "after", "after_touch", "after_exit", "after_unpoison")
 
 
@@ -162,11 +163,17 @@ def _number(value: str | float, bits: int = 64) -> int:
     return number
 
 
+def _pfn(given: dict[str, Any]) -> int:
+    """Return the pfn that the kernel is asked about: some files take an address, which has no room for every number."""
+    pfn = _number(given["pfn"])
+    return pfn % _PFNS if str(given.get("inject")).endswith("_offline_page") else pfn
+
+
 def _victim(given: dict[str, Any]) -> Victim:
     flags = {m: given[f"kpageflags_{m}"] for m in _MOMENTS if f"kpageflags_{m}" in given}
     early_kill = given.get("early_kill_sysctl")
     return Victim(
-        number=_number(given["id"]), kind=str(given["kind"]), raw=given["action"] == RAW, pfn=_number(given["pfn"], 52),
+        number=_number(given["id"]), kind=str(given["kind"]), raw=given["action"] == RAW, pfn=_pfn(given),
         flags={moment: None if value is None else _number(value) for moment, value in flags.items()},
         vaddr=_number(given.get("vaddr", 0)), length=_number(given.get("length", 0)), sub=_number(given.get("sub", 0)),
         pagemap=_number(given.get("pagemap", 0)), path=str(given.get("path", "")),

@@ -47,6 +47,18 @@ def test_places(tmp_path: Path) -> None:
     assert {row["key"] for row in rows if row["kind"] == K.COUNTERS} == {Counter.POISONED}
 
 
+def test_during_a_step_that_hangs(tmp_path: Path) -> None:
+    """Only steps that ended are in meta.json; what was read later stands behind what happened in the last one."""
+    lab = Lab(tmp_path)
+    lab.files["meta.json"] = json.dumps(META | {"steps": [{"n": 1, "name": "a", "begin": 10.0, "end": 10.000001}]})
+    for mark in ("STEP 01 begin a", "STEP 01 end a rc=0", "STEP 02 begin b", "SOAK"):
+        lab.mark(mark)
+    lab.files["vmstate.txt"] = "".join(f"== t uptime={t}\nHardwareCorrupted: 4 kB\n" for t in (10.5, 99.0))
+    lab.poison("unpoison_memory", 0x1000, ret=-5)
+    assert [row["kind"] for row in lab.rows(K.MARK, K.COUNTERS, K.UNPOISON_MEMORY)][-3:] == [
+        K.UNPOISON_MEMORY, K.COUNTERS, K.COUNTERS]  # fmt: skip
+
+
 def test_per_node(tmp_path: Path) -> None:
     lab = Lab(tmp_path)
     lab.files["vmstate.txt"] = f"== t uptime=1.0\n{NODE}ignored=2\n{NODE}recovered=1\n"

@@ -57,13 +57,29 @@ def test_the_page_of_another_pfn_is_refused(tmp_path: Path, event: str) -> None:
         lab.read()
 
 
-def test_a_pfn_beyond_every_address_is_refused(tmp_path: Path) -> None:
+@pytest.mark.parametrize("pfn", [1 << 52, (1 << 64) - 62, (1 << 64) - 1])
+def test_numbers_that_are_no_pfns(tmp_path: Path, pfn: int) -> None:
+    """Kernels are handed any number that was written to a file; each stays a row of its own."""
     lab = Lab(tmp_path)
-    lab.enter("memory_failure", pfn="0xffffffffffffffff", flags="0x0")
-    with pytest.raises(InputError, match="a pfn below"):
-        lab.read()
-    lab.lines.pop()
-    lab.enter("pfn_to_online_page", pfn="0xffffffffffffffff")
+    lab.online(pfn, page=False)
+    lab.online(pfn, page=False)
+    lab.poison("unpoison_memory", pfn, ret=-5, inside=lambda: lab.online(pfn, page=False, task=1))
+    rows = lab.rows(EventKind.PFN_TO_ONLINE_PAGE, EventKind.UNPOISON_MEMORY)
+    assert [(row["kind"], row["pfn"], row["nr_pages"], row["recorded_ret"]) for row in rows] == [
+        (EventKind.PFN_TO_ONLINE_PAGE, pfn, 1, 0),
+        (EventKind.PFN_TO_ONLINE_PAGE, pfn, 1, 0),
+        (EventKind.UNPOISON_MEMORY, pfn, 1, -5),
+        (EventKind.PFN_TO_ONLINE_PAGE, pfn, 1, 0),
+    ]
+
+
+@pytest.mark.parametrize("name", ["get_dev_pagemap", "memremap_pages"])
+def test_a_pfn_beyond_every_address_is_refused(tmp_path: Path, name: str) -> None:
+    lab = Lab(tmp_path)
+    if name == "get_dev_pagemap":
+        lab.pagemap(1 << 52, 0)
+    else:
+        lab.enter("pgmap_pfn_valid", pfn=hex(1 << 52), pgmap="0x1")
     with pytest.raises(InputError, match="a pfn below"):
         lab.read()
 

@@ -36,6 +36,19 @@ def test_a_line_with_processes() -> None:
 
 
 @pytest.mark.parametrize(
+    ("inject", "asked"),
+    [
+        ("debugfs hwpoison/unpoison-pfn", (1 << 64) - 62),
+        ("/sys/devices/system/memory/hard_offline_page", (1 << 52) - 62),  # the file takes an address
+        ("/sys/devices/system/memory/soft_offline_page", (1 << 52) - 62),
+    ],
+)
+def test_a_number_that_is_no_pfn(inject: str, asked: int) -> None:
+    (victim,) = parse_victims(json.dumps(RAW | {"pfn": "0xffffffffffffffc2", "inject": inject}), "f")
+    assert victim.pfn == asked
+
+
+@pytest.mark.parametrize(
     "line", ["{", "[]", '{"id": 1}', json.dumps(RAW | {"pfn": "x"}), json.dumps(RAW | {"id": None})]
 )
 def test_damaged_lines(line: str) -> None:
