@@ -163,7 +163,7 @@ def storms(draw: st.DrawFn) -> list[Row]:
 def _run(draw: Any) -> list[Row]:
     """Return calls drawn by a generator of their own: there are more of them than hypothesis likes to draw."""
     random = np.random.default_rng(draw(st.integers(0, 1 << 32)))
-    pages = random.choice(NEIGHBOURS, draw(st.sampled_from((1, 2, 5, len(NEIGHBOURS)))))
+    pages = random.choice(np.array(NEIGHBOURS, np.uint64), draw(st.sampled_from((1, 2, 5, len(NEIGHBOURS)))))
     flags, contexts = draw(st.sampled_from(((32,), (0, 32), (0, 1, 2, 3, 4, 32, 39)))), draw(st.sampled_from((0, 1, 7)))
     recorded, rows = draw(st.booleans()), []
     for number in range(draw(st.sampled_from((8, 33, 70)))):

@@ -276,7 +276,7 @@ def test_the_writer_takes_nothing_that_does_not_fit(tmp_path, values, part):
 
 def test_a_path_is_never_taken_for_a_format(tmp_path):
     for values in ([-1], [1 << 60]):
-        data = {"time": [1], "kind": [1], "pfn": values}
+        data = {"time": [1], "kind": [3], "pfn": values}
         with pytest.raises(TraceError, match=r"\{a\}.%s: row 0, column pfn"):
             write_trace(tmp_path / "{a} %s", data, machine=MACHINE, provenance=PROVENANCE)
 
