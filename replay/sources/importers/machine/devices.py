@@ -15,6 +15,7 @@ __all__ = ("Device", "read_devices")
 
 _TOOLS = {"ndctl": "the output of `ndctl list`", "daxctl": "the output of `daxctl list`"}
 _MAX_DEPTH = 8
+_ROUNDED = "a device whose size is rounded for people: list it without -u"
 _MEMBERS = ("regions", "namespaces", "buses", "daxregion", "devices", "dimms")  # where devices stand inside of others
 
 
@@ -69,7 +70,8 @@ def read_devices(path: Path, tool: str, rejects: Rejects) -> list[Device]:
             device = _device(entry, f"{path}: {place or 'the whole'}")
             if device is None:
                 if "chardev" in entry or str(entry.get("dev", "")).startswith("namespace"):
-                    rejects.add(place or "the whole", "a device without a size", str(entry))
+                    rounded = isinstance(entry.get("size"), str)
+                    rejects.add(place or "the whole", _ROUNDED if rounded else "a device without a size", str(entry))
                 continue
             known = devices.setdefault(device.name, device)
             if known.text != device.text:

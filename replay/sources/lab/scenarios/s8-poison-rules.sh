@@ -49,9 +49,17 @@ filtered() { # MASK VALUE : pages whose kpageflags differ are left alone
     for p in $(lab find buddy 3 5); do lab poison hard $p buddy; done
     for p in $(lab find buddy 2 6); do lab poison soft $p buddy; done
     for i in msoft soft; do for k in anon file-clean shmem hugetlb-anon anon-thp; do v kind=$k inj=$i path="$(f)"; done; done
+    for k in slab pgtable; do for p in $(lab find $k 2 8); do for i in soft hard soft; do lab poison $i $p $k; done; done; done
     echo 0 >$H/corrupt-filter-enable; more; }
 busy() { more; for i in hard mhard hard; do v kind=hugetlb-busy inj=$i early=1 sub=5; done
     v kind=hugetlb-busy inj=hard early=0 sub=5; for i in hard mhard; do v kind=hugetlb-busy inj=$i early=1 handler=0 sub=0; done; more; }
+filling() { more; # a page on its way from the pool into a process: nobody may have it
+    for s in 0 77; do for i in hard corrupt; do v kind=hugetlb-filling-unmapped sub=$s inj=$i; done; done
+    v kind=hugetlb-filling-unmapped sub=5 inj=hard second=0
+    v kind=hugetlb-filling-unmapped sub=0 inj=hard second=3 unpoison=1
+    for s in 0 5; do v kind=hugetlb-filling-unmapped sub=$s inj=soft; done
+    more
+}
 gigantic() {
     for i in msoft soft; do v kind=hugetlb1g-anon inj=$i sub=0; done
     v kind=hugetlb1g-shared inj=mhard early=1 sub=100000
@@ -75,6 +83,8 @@ swapcache() { for i in mhard hard; do for k in anon-swapcache anon-swapcache-dir
 qstep swapcache swapcache
 qstep promised promised
 vmstate after-promised
+qstep filling filling
+vmstate after-filling
 [ -d /sys/kernel/mm/hugepages/hugepages-1048576kB ] && qstep gigantic gigantic
 qstep busy-mapping-lock busy
 vmstate end-of-scenario

@@ -69,7 +69,7 @@ int raw_poison(const char *m, u64 pfn, const char *label) {
     FILE *b = open_memstream(&buf, &bl);
     fprintf(b, "{\"id\":%d,\"action\":\"raw\",\"t\":%.6f,\"kind\":\"%s\",\"pfn\":\"%#lx\",", id, now(), label, pfn);
     kpj(b, "before", pfn);
-    factj(b, fl, 0, 0, own ? atol(own + 6) : 1);
+    factj(b, fl, 0, 0, own ? atol(own + 6) : 1, !!strstr(label, "filling"));
     fprintf(b, "\"inject\":\"%s\",\"inject_value\":\"%#lx\",\"early_kill_sysctl\":%ld,\"hwcorrupted_kb_before\":%ld,",
             ifn(m), (!strcmp(m, "hard") || !strcmp(m, "soft")) ? pfn * PG : pfn,
             rdlong("/proc/sys/vm/memory_failure_early_kill"), meminfo("HardwareCorrupted"));

@@ -1,5 +1,6 @@
 // Pages of every kind, mapped by this process (or just unmapped by it).
 #include "lab.h"
+#include <linux/userfaultfd.h>
 
 #define RW (PROT_READ | PROT_WRITE)
 #define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
@@ -11,6 +12,12 @@ struct made {
     size_t len;
     int fd;
     long sub;
+};
+
+// A page that is being filled: by which file of faults, and from where.
+struct filling {
+    int fd;
+    char *to, *from;
 };
 
 int fail(const char *what) {
@@ -135,6 +142,44 @@ static int hugetlb_free(struct vopt *o, struct made *m) {
     if (!strstr(o->kind, "reserved"))
         return 0;
     return mmap(0, pool("free_hugepages") * HPG, RW, ANON | HUGE_2M, -1, 0) == MAP_FAILED ? -1 : 0;
+}
+
+static void filler(struct filling *f) {
+    struct uffdio_copy copy = {.dst = (u64)f->to, .src = (u64)f->from, .len = HPG};
+    syscall(SYS_ioctl, f->fd, UFFDIO_COPY, &copy);
+    for (;;)
+        syscall(SYS_pause);
+}
+
+static int watch(int fd, char *start) {
+    struct uffdio_register r = {.range = {(u64)start, HPG}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+    return ioctl(fd, UFFDIO_REGISTER, &r);
+}
+
+// A page of the pool that is allocated, and neither free nor mapped: a thread fills it with data that does not come.
+static int hugetlb_filling(struct vopt *o, struct made *m) {
+    static struct filling f;
+    static char stack[1 << 14] __attribute__((aligned(16)));
+    struct uffdio_api api = {.api = UFFD_API};
+    if (hugetlb_free(o, m))
+        return -1; // it is the next one that is handed out
+    f.fd = syscall(SYS_userfaultfd, 0);
+    f.to = align_map(HPG, ANON | HUGE_2M, -1, RW);
+    f.from = align_map(HPG, ANON, -1, RW);
+    if (f.fd < 0 || f.to == MAP_FAILED || f.from == MAP_FAILED || ioctl(f.fd, UFFDIO_API, &api))
+        return -1;
+    madvise(f.from, HPG, MADV_NOHUGEPAGE);
+    f.from[0] = 1; // the rest is missing, and nobody answers
+    if (watch(f.fd, f.to) || watch(f.fd, f.from))
+        return -1;
+    clone((int (*)(void *))filler, stack + sizeof stack, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD,
+          &f);
+    m->start = f.to;
+    for (int i = 0; i < 2000 && head_references(ct->pfn) < 1; i++)
+        usleep(1000);
+    ct->pins = 1; // the thread's
+    errno = ENOENT;
+    return head_references(ct->pfn) < 1 ? -1 : 0;
 }
 
 // Another process keeps the lock of the file's mappings taken nearly all the time: it punches a hole that 5000
@@ -274,6 +319,7 @@ static const struct {
     {"perf", perf},
     {"hugetlb-unmapped", hugetlb_free},
     {"hugetlb-busy", hugetlb_busy},
+    {"hugetlb-filling", hugetlb_filling},
     {"hugetlb", hugetlb},
     {"bdev", file},
     {"file", file},
