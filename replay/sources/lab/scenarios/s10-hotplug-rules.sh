@@ -23,6 +23,7 @@ qstep poison-again pzoff again $BOOT
 step offline-again each_boot offline
 step remove-again unplug d1 4
 w removed-again
+ls -d $M/memory[0-9]* | sed 's/.*memory//' >/tmp/bootblks # what comes next is new, at the same addresses
 step plug-128M plug d2 128 1 1
 w own-memmap-offline
 B=$(newblks | tail -1)
