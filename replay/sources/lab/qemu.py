@@ -59,7 +59,8 @@ def boot(
         if size:
             with (work / f"{name}.img").open("wb") as file:
                 file.truncate(size)
-    words = (f"console=ttyS0 panic=-1 quiet log_buf_len=16M lab.scn={chosen.script or chosen.name} "
+    # tsc=reliable: a busy host makes the clock stand still, and a kernel that then calls it unstable patches itself.
+    words = (f"console=ttyS0 panic=-1 quiet log_buf_len=16M tsc=reliable lab.scn={chosen.script or chosen.name} "
              f"lab.name={chosen.name} lab.deadline={chosen.deadline} {chosen.kernel}")  # fmt: skip
     # A socket's path may have 107 bytes at most; a folder that the user chose may be longer.
     with tempfile.TemporaryDirectory(prefix="lab") as sockets:

@@ -19,7 +19,7 @@ step add-again plug d1 512 1 4
 w again
 step online-again each_boot online_movable
 w online-again
-qstep poison-again pzoff again $BOOT
+qstep poison-again pzoff again $BOOT 512
 step offline-again each_boot offline
 step remove-again unplug d1 4
 w removed-again
@@ -30,7 +30,7 @@ B=$(newblks | tail -1)
 [ -n "$B" ] && {
     step online-128M set_state $B online_movable
     w own-memmap
-    qstep poison-own-memmap pzoff own-memmap $B
+    qstep poison-own-memmap pzoff own-memmap $B 512
     step offline-128M set_state $B offline
     w own-memmap-offline-again
     step unplug-128M unplug d2 1
@@ -42,6 +42,6 @@ w two-blocks
 K=online_kernel
 for B in $(newblks); do step "online-$B" set_state "$B" $K; K=online_movable; done
 w two-blocks-online
-[ -n "$(newblks | tail -1)" ] && qstep poison-two-blocks pzoff two-blocks $(newblks | tail -1)
+[ -n "$(newblks | tail -1)" ] && qstep poison-two-blocks pzoff two-blocks $(newblks | tail -1) 512
 qstep walk-end walk end 100 997
 vmstate end-of-scenario
