@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,8 @@ __all__ = ("Device", "read_devices")
 
 _TOOLS = {"ndctl": "the output of `ndctl list`", "daxctl": "the output of `daxctl list`"}
 _MAX_DEPTH = 8
-_ROUNDED = "a device whose size is rounded for people: list it without -u"
+_HEX = re.compile(r"0x[0-9a-f]{1,16}")
+_ROUNDED = "a device whose size is rounded for people: list it without -u, or dax devices with -M as well"
 _MEMBERS = ("regions", "namespaces", "buses", "daxregion", "devices", "dimms")  # where devices stand inside of others
 
 
@@ -94,7 +96,7 @@ def _objects(value: Json, place: str, depth: int = 0) -> Iterator[tuple[str, dic
 
 def _device(entry: dict[str, Json], where: str) -> Device | None:
     name = entry.get("chardev") or entry.get("dev")
-    size = _number(entry.get("size"))
+    size = _size(entry)
     if not isinstance(name, str) or size is None or not name.startswith(("dax", "namespace")):
         return None
     mode = entry.get("mode")
@@ -103,6 +105,25 @@ def _device(entry: dict[str, Json], where: str) -> Device | None:
         name[:40], mode[:40] if isinstance(mode, str) else "unknown", size, map_[:10] if isinstance(map_, str) else "",
         _number(entry.get("align")) or 0, _number(entry.get("total_memblocks")) or 0, where,
     )  # fmt: skip
+
+
+def _size(entry: dict[str, Json]) -> int | None:
+    """Return the bytes of a device. Where they are rounded for people, the addresses of its mappings (-M) are exact."""
+    size, mappings = entry.get("size"), entry.get("mappings")
+    if not isinstance(size, str) or not isinstance(mappings, list):
+        return _number(size)
+    total = 0
+    for mapping in mappings:
+        given = mapping if isinstance(mapping, dict) else {}
+        start, end = _address(given.get("start")), _address(given.get("end"))
+        if start is None or end is None or end < start:
+            return None
+        total += end + 1 - start
+    return total
+
+
+def _address(value: Json) -> int | None:
+    return _number(int(value, 16)) if isinstance(value, str) and _HEX.fullmatch(value) else _number(value)
 
 
 def _number(value: Json) -> int | None:
