@@ -268,7 +268,7 @@ dump_dax() { # FILE
         done
         [ -e "$_d/driver" ] && { _v=$(readlink "$_d/driver"); printf 'driver=%s\n' "${_v##*/}"; }
     done >"$1"
-    for _t in "ndctl list -NDRv" "daxctl list -Dv"; do
+    for _t in "ndctl list -NDRv" "daxctl list -RDM"; do
         # shellcheck disable=SC2086
         command -v "${_t%% *}" >/dev/null 2>&1 && { echo "[$_t]"; $_t 2>&1; } >>"$1"
     done
