@@ -73,7 +73,7 @@ _ROWS = (
              ("-m", "3G,slots=8,maxmem=16G", *_nvdimm("nv0", 514), *_nvdimm("nv1", 514))),
     Scenario("s8-poison-rules", "filter, hugetlb pages partly poisoned, pinned, promised or of 1 GiB, odd page cache",
              ("-m", "4G"), "hugepagesz=1G hugepages=1 hugepagesz=2M hugepages=16 default_hugepagesz=2M",
-             deadline=500),
+             deadline=500, modules=("vgem",)),
     Scenario("s9-machine-check", "errors that the hardware reports, to the task that consumed them and to others",
              ("-m", "2G"), "isolcpus=1"),
     Scenario("s10-hotplug-rules", "RAM of the boot removed and added again; memory that holds its own memmap",

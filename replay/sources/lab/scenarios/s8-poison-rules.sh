@@ -79,8 +79,11 @@ if [ -d $H ]; then
 fi
 mkswap /dev/vdc >/dev/null && swapon /dev/vdc || note "no swap"
 swapcache() { for i in mhard hard; do for k in anon-swapcache anon-swapcache-dirty; do for e in 0 1; do v kind=$k pin=1 inj=$i early=$e; done; v kind=$k inj=$i; done; done
-    for i in msoft soft; do v kind=anon-swapcache pin=1 inj=$i; done; }
+    for i in msoft soft; do v kind=anon-swapcache pin=1 inj=$i; done
+    for i in mhard hard; do for e in 0 1; do v kind=anon-swapcache-dirty pin=2 inj=$i early=$e; v kind=anon-swapcache-dirty pin=2 inj=$i early=$e handler=0; done; done; }
+foreign() { modprobe vgem && for i in mhard hard corrupt; do v kind=shmem-vgem path=/dev/dri/card0 inj=$i early=0; done; }
 qstep swapcache swapcache
+case $KERNEL in 5.10*) qstep foreign foreign ;; esac # later kernels do not count that as a mapping
 qstep promised promised
 vmstate after-promised
 qstep filling filling

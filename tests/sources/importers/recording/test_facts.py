@@ -70,10 +70,13 @@ def test_the_filter_compares_kpageflags(tmp_path, mask, value, filtered) -> None
         ({"page_before": {"refcount": 0}, "hugetlb": POOL | {"reserved": 3}},
          PageFlag.HUGE_FREE | PageFlag.NOT_DISSOLVABLE),
         ({"page_before": {"refcount": 1}, "hugetlb": POOL | {"reserved": 3}}, PageFlag(0)),
+        ({"page_before": {"refcount": 1}, "hugetlb": POOL | {"filling": False}}, PageFlag(0)),
+        ({"page_before": {"refcount": 1}, "hugetlb": POOL | {"filling": True}}, PageFlag.HUGE_BUSY),
+        ({"page_before": {"refcount": 0}, "hugetlb": POOL | {"filling": True}}, PageFlag.HUGE_FREE),
     ],
 )  # fmt: skip
 def test_a_hugetlb_page_is_free_by_its_references_and_promised_by_its_pool(tmp_path, given, flags) -> None:
-    asked = PageFlag.HUGE_FREE | PageFlag.NOT_DISSOLVABLE | PageFlag.PUD
+    asked = PageFlag.HUGE_FREE | PageFlag.HUGE_BUSY | PageFlag.NOT_DISSOLVABLE | PageFlag.PUD
     row = page(tmp_path, kind="hugetlb-unmapped", **HUGE, **given)
     assert PageFlag(row["page_flags"]) & asked == flags
     assert (row["pfn"], row["nr_pages"], row["order"]) == (0x1000, 512, 9)

@@ -47,6 +47,15 @@ static int pin(struct made *m) {
     return pipe(p) || vmsplice(p[1], &page, 1, 0) < 0 ? -1 : 0;
 }
 
+// Pin for device access: the buffer of an io_uring. A page of one process alone cannot lose its mapping then, but to an
+// entry that says the page is bad.
+static int pin_buffer(struct made *m) {
+    static unsigned parameters[30];
+    struct iovec page = {target(m), PG};
+    int ring = syscall(425, 1, parameters); // io_uring_setup
+    return ring < 0 || syscall(427, ring, 0, &page, 1) ? -1 : 0; // io_uring_register, buffers
+}
+
 static int anon_thp(struct vopt *o, struct made *m) {
     m->len = 2 * HPG;
     m->start = align_map(m->len, ANON, -1, RW);
@@ -126,6 +135,29 @@ static int shmem(struct vopt *o, struct made *m) {
     memset(m->start, 0x33, m->len);
     if (is(o->kind, "shmem-mlocked"))
         mlock(m->start, m->len);
+    return 0;
+}
+
+// A page of a shared memory file that a driver maps for its own file: who looks for its mappings does not find them.
+static int vgem(struct vopt *o, struct made *m) {
+    struct {
+        unsigned height, width, bits, flags, handle, pitch;
+        u64 size;
+    } made = {.height = 16, .width = 1024, .bits = 32};
+    struct {
+        unsigned handle, unused;
+        u64 offset;
+    } at = {0};
+    m->fd = open(o->path, O_RDWR);
+    if (m->fd < 0 || ioctl(m->fd, _IOWR('d', 0xb2, made), &made)) // of DRM: make a buffer, and where to map it
+        return -1;
+    at.handle = made.handle;
+    if (ioctl(m->fd, _IOWR('d', 0xb3, at), &at))
+        return -1;
+    m->start = mmap(0, m->len, RW, MAP_SHARED, m->fd, at.offset);
+    if (mapped(m))
+        return -1;
+    memset(m->start, 0x33, m->len);
     return 0;
 }
 
@@ -315,6 +347,7 @@ static const struct {
     {"anon", anon},
     {"zero", anon},
     {"ksm", ksm},
+    {"shmem-vgem", vgem},
     {"shmem", shmem},
     {"perf", perf},
     {"hugetlb-unmapped", hugetlb_free},
@@ -347,7 +380,7 @@ char *setup(struct vopt *o) {
     ct->len = m.len;
     ct->vaddr = (u64)target(&m);
     if (o->pin) {
-        if (pin(&m)) {
+        if (o->pin == 2 ? pin_buffer(&m) : pin(&m)) {
             fail("pin");
             return 0;
         }
