@@ -35,6 +35,12 @@ promised() { more; # free pages of a pool that is promised in full cannot be dis
 truncated() { for k in file-clean file-dirty; do for e in 0 1; do
     v kind=$k-unmapped-truncated pin=1 inj=hard early=$e path="$(f)"
     v kind=$k-unmapped-truncated pin=1 inj=corrupt early=$e path="$(f)"; done; v kind=$k-unmapped-truncated pin=1 inj=soft path="$(f)"; done; }
+writeback() { # with the target as the last of sixteen writes, of which the disk makes eight in a second
+    hmp block_set_io_throttle virtio1 0 0 0 8 0 0
+    for i in mhard hard; do for e in 0 1; do v kind=file-writeback inj=$i early=$e sub=15 path="$(f)"; done; done
+    v kind=file-writeback inj=soft sub=15 path="$(f)"
+    hmp block_set_io_throttle virtio1 0 0 0 0 0 0
+}
 blockdev() {
     O=0
     for i in mhard hard; do for e in 0 1; do for k in bdev-clean bdev-dirty; do v kind=$k inj=$i early=$e path=/dev/vdc off=$O; O=$((O + 65536)); done; done; done
@@ -69,6 +75,7 @@ vmstate after-hugetlb
 qstep pinned pinned
 vmstate after-pinned
 qstep truncated truncated
+qstep writeback writeback
 qstep blockdev blockdev
 vmstate after-blockdev
 qstep kernelmapped kernelmapped
