@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Mapping
 from typing import NamedTuple
 
@@ -42,11 +43,12 @@ def device_ranges(machine: MachineDescription, devices: Mapping[str, str]) -> li
         devices: what ndctl and daxctl said of each, as in the provenance of a machine.
     """
     named = {r.name: r for r in machine.resources if _DEVICE.fullmatch(r.name)}
+    memory = sorted(r.start for r in machine.resources if r.ram)
     found = []
     for name, resource in named.items():
         kind, number = name.rstrip("0123456789."), name.lstrip("namespcdx")
         mode = devices.get(name, "").split(",")[0]
-        if mode in _WITHOUT_PAGES or any(r.ram and _inside(r, resource) for r in machine.resources):
+        if mode in _WITHOUT_PAGES or _any_inside(memory, resource):
             continue
         if kind == "dax":
             found.append(_dax(machine.page_shift, resource, named.get(f"namespace{number}"),
@@ -72,5 +74,7 @@ def _range(shift: int, start: int, end: int, values: dict[str, int], metadata: i
     return DeviceRange(start >> shift, (end >> shift) + 1, values, metadata)
 
 
-def _inside(inner: Resource, outer: Resource) -> bool:
-    return outer.start <= inner.start and inner.end <= outer.end
+def _any_inside(starts: list[int], outer: Resource) -> bool:
+    """Return whether one of some resources, by their first bytes, is inside of another."""
+    at = bisect_left(starts, outer.start)
+    return at < len(starts) and starts[at] <= outer.end

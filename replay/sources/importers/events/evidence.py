@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import itertools
+from bisect import bisect_left, bisect_right, insort
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -23,6 +23,7 @@ __all__ = ("PagemapWitness", "insert_rows")
 _Ints = npt.NDArray[np.int64]
 _Bools = npt.NDArray[np.bool_]
 _ENXIO = -6
+_FEW, _FAR = 64, 1 << 63
 _CHANGES = (EventKind.MEMREMAP_PAGES, EventKind.PGMAP_RANGE, EventKind.MEMUNMAP_PAGES)
 _NO_PAGEMAP = (ActionType.PFN_MAP, ActionType.OUTSIDE_CONTROL)
 
@@ -45,7 +46,8 @@ class PagemapWitness:
         self._used = 0  # the largest id of a pagemap
         self._unmade: list[tuple[int, int, int]] = []  # id and range of those that are removed and never made
         self._made: set[int] = set()  # ids of those that calls in the trace made or removed
-        self._live: dict[int, list[tuple[int, int]]] = {}  # ranges by id
+        self._live: list[tuple[int, int, int]] = []  # ranges of what is mapped, and ids, ascending
+        self._parts: dict[int, list[tuple[int, int, int]]] = {}  # the same by id
         self._ranges: set[tuple[int, int]] = set()
         try:
             types = layout_of(kernel).types
@@ -97,12 +99,24 @@ class PagemapWitness:
 
     def _add(self, row: _Ints, pfn: _Ints, found: _Ints) -> None:
         """Add what rows say of pages that no traced call has mapped."""
-        keep = np.ones(len(row), np.bool_)
-        for low, high in itertools.chain.from_iterable(self._live.values()):
-            keep &= (pfn < low) | (pfn >= high)
+        if not len(row):
+            return
+        keep = ~self._mapped(pfn)
         if self._made:
-            keep &= ~np.isin(found, np.fromiter(self._made, np.int64))
+            keep &= np.array([number not in self._made for number in found.tolist()], np.bool_)
         self._evidence.add(row[keep], pfn[keep], found[keep])
+
+    def _mapped(self, pfn: _Ints) -> _Bools:
+        """Return which pages are in a pagemap that a traced call has made and none removed; these do not overlap."""
+        if len(pfn) > _FEW:
+            bounds = np.array(self._live, np.int64).reshape(-1, 3)
+            at = np.searchsorted(bounds[:, 0], pfn, "right") - 1
+            return np.asarray((at >= 0) & (pfn < bounds[at, 1]) if len(bounds) else np.zeros(len(pfn), np.bool_))
+        found = []
+        for number in pfn.tolist():
+            last = bisect_right(self._live, (number, _FAR, _FAR)) - 1
+            found.append(last >= 0 and number < self._live[last][1])
+        return np.array(found, np.bool_)
 
     def _follow(self, columns: Mapping[str, Column], at: int, before: int) -> None:
         """Remember what a row maps or unmaps."""
@@ -113,14 +127,17 @@ class PagemapWitness:
                 self._evidence.end(before + at, low, high)
                 self._unmade.append((pgmap, low, high))
                 self._ranges.add((low, high))
-            self._live.pop(pgmap, None)
+            for part in self._parts.pop(pgmap, ()):
+                self._live.pop(bisect_left(self._live, part))
             self._made.add(pgmap)
             return
         self._made.add(pgmap)
         low, high = _range_at(columns, at)
         self._evidence.end(before + at, low, high)
         self._ranges.add((low, high))
-        self._live.setdefault(pgmap, []).append((low, high))
+        part = (low, high, pgmap)
+        self._parts.setdefault(pgmap, []).append(part)
+        insort(self._live, part)
 
     def _dax_pages(self, columns: Mapping[str, Column]) -> _Bools:
         kind = columns["kind"][0]

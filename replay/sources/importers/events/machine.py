@@ -159,17 +159,16 @@ def _runs(numbers: npt.NDArray[np.int64]) -> list[tuple[int, int]]:
 
 def _cut(ranges: list[tuple[int, int]], without: Sequence[tuple[int, int]]) -> list[tuple[int, int]]:
     """Return the parts of ranges that are outside of others; both ascending and half open, the others may overlap."""
-    holes, result = list(without), []
+    result, at, reached = [], 0, 0
     for low, high in ranges:
-        while holes and holes[0][1] <= low:
-            holes.pop(0)
-        start = low
-        for first, end in holes:
-            if first >= high:
-                break
+        start = max(low, reached)
+        while at < len(without) and without[at][0] < high:
+            first, end = without[at]
             if first > start:
                 result.append((start, first))
-            start = max(start, end)
+            reached = max(reached, end)
+            start = max(start, reached)
+            at += 1
         if start < high:
             result.append((start, high))
     return result

@@ -60,10 +60,6 @@ class PagemapIds:
         made.append((at, self._now[pointer]))
         return self._now[pointer]
 
-    def known(self, pointer: int) -> bool:
-        """Return whether the pointer stands for a pagemap at the end of what was read."""
-        return bool(self._now.get(pointer))
-
     def of(self, pointer: int) -> int:
         """Return the id that a pointer stands for at the end of what was read."""
         if not self._now.get(pointer):
@@ -236,11 +232,11 @@ class PagemapCalls:
 
     def _gone(self, at: int, begin: int, given: dict[str, int]) -> list[Row]:
         fetched = "range_start" in given and "range_end" in given
-        if not fetched and not self.ids.known(given["pgmap"]):
+        number = self.ids.of(given["pgmap"])
+        if not fetched and number not in self._ranges:
             self.unused["memunmap_pages of a pagemap whose range is not known"] += 2
             self.not_followed += 2
             return []
-        number = self.ids.of(given["pgmap"])
         low, high = self._ranges.pop(number, (0, _MAX_PFN))
         values = {"pgmap": number}
         if fetched:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -20,6 +21,7 @@ __all__ = ("ABSENT", "UNKNOWN", "AssumedRow", "PagemapEvidence")
 ABSENT, UNKNOWN = 0, -1  # no pagemap, and one that the input does not tell from others
 _MAX_RUNS = 1 << 18
 _MAX_PAGEMAPS = 1 << 16
+_MAX_WORK = 1 << 26
 _Ints = npt.NDArray[np.int64]
 
 
@@ -68,6 +70,7 @@ class PagemapEvidence:
     _runs: dict[int, list[tuple[int, int]]] = field(default_factory=dict)  # by subsection: row, pagemap
     _count: int = 0
     _left_out: int = 0
+    _work: int = 0
 
     def add(self, row: _Ints, pfn: _Ints, pagemap: _Ints) -> None:
         """Take what rows say, in their order; -1 as a row stands for the beginning.
@@ -101,7 +104,12 @@ class PagemapEvidence:
     def end(self, row: int, start: int, end: int) -> None:
         """Take that from a row on, nothing that was in these pages before is there."""
         first, last = start >> self.shift, -(-end >> self.shift)
-        for number in [number for number in self._runs if first <= number < last]:
+        fewer = range(first, last) if last - first < len(self._runs) else self._runs
+        self._work += len(fewer)
+        if self._work > _MAX_WORK:  # no machine makes so many pagemaps
+            self._left_out += 1
+            return
+        for number in [number for number in fewer if first <= number < last and number in self._runs]:
             self._change(number, row, ABSENT)
 
     def spans(self) -> list[tuple[int, int]]:
@@ -130,13 +138,13 @@ class PagemapEvidence:
             unmade: id and range (pfns) of each pagemap that the trace removes and never makes.
         """
         lives, left_out = self._lives(machine, told)
-        mapped = []
+        mapped, numbers = [], list(lives)
         for pagemap, start, end in unmade:
-            for number in [number for number in lives if start >> self.shift <= number < -(-end >> self.shift)]:
+            for number in self._within(numbers, start, end):
                 lives[number] = [(life, found) for life, found in lives[number] if life.since != -1]
             mapped.append(_Mapped(start, end, _ALWAYS, pagemap, {}))
         for device in device_ranges(machine, devices):
-            mapped += self._of_device(device, lives)
+            mapped += self._of_device(device, lives, self._within(numbers, device.start, device.end))
         mapped += self._of_ids(lives)
         mapped += self._of_subsections(lives)
         if len(mapped) > _MAX_PAGEMAPS:
@@ -176,10 +184,14 @@ class PagemapEvidence:
                 found[number] = lives
         return found, left_out
 
-    def _of_device(self, device: DeviceRange, lives: _Lives) -> Iterator[_Mapped]:
+    def _within(self, numbers: list[int], start: int, end: int) -> list[int]:
+        """Return those of some ascending subsections that lie in a range of pfns."""
+        return numbers[bisect_left(numbers, start >> self.shift) : bisect_left(numbers, -(-end >> self.shift))]
+
+    def _of_device(self, device: DeviceRange, lives: _Lives, inside: list[int]) -> Iterator[_Mapped]:
         """Yield the pagemap of a device that was there all the time, and take its subsections out of the others."""
         first, end = device.start >> self.shift, -(-device.end >> self.shift)
-        own = [number for number in lives if first <= number < end]
+        own = [number for number in inside if number in lives]
         always = [number for number in own if lives[number] == [(_ALWAYS, UNKNOWN)]]
         data = (device.start + device.metadata) >> self.shift
         if not always or any(number >= data and number not in always for number in own):
