@@ -146,15 +146,14 @@ def main() -> None:
     if given.child:
         _child(given.child[0], Path(given.child[1]), Path(given.child[2]))
         return
-    sys.stdout.write(
-        "| input | lines or events | MB | s | processor s | a second | peak MiB |\n|---|---:|---:|---:|---:|---:|---:|\n"
-    )
+    columns = ("input", "lines or events", "MB", "s", "processor s", "a second", "a processor second", "peak MiB")
+    sys.stdout.write(f"| {' | '.join(columns)} |\n|---{'|---:' * (len(columns) - 1)}|\n")
     for source in given.source or SOURCES:
         count = given.events if source == "rasdaemon" else given.lines
         run = measure(source, count, given.folder, given.rounds)
         sys.stdout.write(
             f"| {source} | {count:,} | {run['size'] / 1e6:,.0f} | {run['seconds']:.1f} | {run['processor']:.1f} | "
-            f"{count / run['seconds']:,.0f} | {run['peak'] / (1 << 20):.0f} |\n"
+            f"{count / run['seconds']:,.0f} | {count / run['processor']:,.0f} | {run['peak'] / (1 << 20):.0f} |\n"
         )
         sys.stdout.flush()
 

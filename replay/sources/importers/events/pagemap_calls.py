@@ -14,6 +14,7 @@ from replay.sources.importers.recording.pagemaps import pagemap_type
 from replay.sources.importers.recording.rows import Effect, Order, Row
 from replay.sources.importers.rejects import Rejects
 from replay.trace.schema import EventKind
+from replay.trace.validate import MAX_RUN_PAGES
 
 from .functions import PAGEMAP_LOOKUP, RETURN, fields
 
@@ -113,6 +114,7 @@ class PagemapCalls:
     not_followed: int = 0
     _open: dict[int, list[tuple[str, int, dict[str, int]]]] = field(default_factory=dict)  # by task
     _ranges: dict[int, tuple[int, int]] = field(default_factory=dict)  # by id: first pfn, pfn after the last
+    _asked: Ints = field(default_factory=lambda: np.zeros(0, np.int64))  # returns of get_dev_pagemap in this block
 
     def read(self, events: Events, cuts: Ints) -> list[Row]:
         """Return the rows of a block.
@@ -124,6 +126,7 @@ class PagemapCalls:
         self.ids.begin_block()
         rows: list[Row] = []
         missing = cuts.tolist()
+        self._asked = events.of(PAGEMAP_LOOKUP + RETURN)
         carried = {task: [(name, -1, given) for name, _, given in stack] for task, stack in self._open.items()}
         self._open = carried
         for at in events.of(*PAGEMAP_CALLS, *(name + RETURN for name in PAGEMAP_CALLS)).tolist():
@@ -166,11 +169,13 @@ class PagemapCalls:
 
     def _possible(self, given: dict[str, int], name: str) -> bool:
         if name == "memunmap_pages":
-            return given["pgmap"] > 0 and 0 <= given.get("range_start", 0) <= given.get("range_end", 1 << 64) <= 1 << 64
+            low, high = given.get("range_start", 0), given.get("range_end", 0)
+            return given["pgmap"] > 0 and 0 <= low <= high < MAX_RUN_PAGES << self.shift
         if given["flags"] & _ALTMAP_VALID and any(not 0 <= given.get(key, -1) < _MAX_PFN for key in _ALTMAP.values()):
             return False
         return given["pgmap"] > 0 and 1 <= given["nr_range"] < 1 << 16 and all(
-            0 <= low <= high < 1 << 64 and low % (1 << self.shift) == 0 for low, high in _ranges(given)
+            0 <= low <= high < MAX_RUN_PAGES << self.shift and low % (1 << self.shift) == 0
+            for low, high in _ranges(given)
         )  # fmt: skip
 
     def _return(self, events: Events, at: int, name: str, task: int, payload: bytes) -> list[Row]:
@@ -225,8 +230,8 @@ class PagemapCalls:
 
     def _checked(self, events: Events, at: int, begin: int) -> int:
         """Return the event after which a pagemap can be found: the last of the checks whether there is one already."""
-        asked = events.of(PAGEMAP_LOOKUP + RETURN)
-        asked = asked[(asked > begin) & (asked < at)]
+        low, high = np.searchsorted(self._asked, (begin, at), "right")
+        asked = self._asked[low:high]
         own = asked[events.task[asked] == events.task[at]]
         return int(own[1]) if len(own) > 1 else max(begin, 0)
 

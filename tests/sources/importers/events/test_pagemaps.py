@@ -196,9 +196,15 @@ def test_what_is_not_told_is_not_followed(tmp_path: Path, text: bytes, unused: d
     assert any("were not followed" in note for note in report.warnings) is not failed
 
 
-def test_a_pagemap_that_cannot_be_is_rejected(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("what", "instead"),
+    [("range_end=0x14", "range_end=0x13"), ("range_start=0x140000000", "range_start=0x140000001"),
+     ("range_end=0x14fffffff", "range_end=0xffffffffffffffff"), ("nr_range=1", "nr_range=0"), ("pgmap=0xff10", "pgmap=0x0"),
+     ("flags=0x0", "flags=0x1 altmap_base_pfn=0x1")],
+)  # fmt: skip
+def test_a_pagemap_that_cannot_be_is_rejected(tmp_path: Path, what: str, instead: str) -> None:
     table = Rejects("x")
-    text = line(1, "memremap_pages", FULL.replace("range_end=0x14", "range_end=0x13"))
+    text = line(1, "memremap_pages", FULL.replace(what, instead))
     import_bytes(text, tmp_path / "t.arrow", kernel="6.1.192", rejects=table)
     assert table.by_reason == {"memremap_pages of a pagemap that cannot be": 1}
 
