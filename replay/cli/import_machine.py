@@ -23,7 +23,7 @@ def command(
     ndctl: Path = typer.Option(None, help="Output of `ndctl list`.", show_default=False),
     daxctl: Path = typer.Option(None, help="Output of `daxctl list`.", show_default=False),
     kpageflags: Path = typer.Option(None, help="Copy of /proc/kpageflags, read as root.", show_default=False),
-    page_types: Path = typer.Option(None, help="Output of `page-types -l`.", show_default=False),
+    page_types: Path = typer.Option(None, help="Output of `page-types -r -l`.", show_default=False),
     arch: str = typer.Option("x86_64", help="`uname -m` of the machine."),
     page_size: int = typer.Option(None, help="`getconf PAGESIZE` of the machine.", show_default=False),
     section_size: int = typer.Option(

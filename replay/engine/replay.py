@@ -32,7 +32,7 @@ from replay.engine.watches import Watch, observe_all, watch_dump, watch_lookup
 from replay.errors import CandidateError, UndecidedError, UsageError
 from replay.kernel.boot import boot
 from replay.kernel.calls import Kernel
-from replay.kernel.config import config_for, expected_section_bits
+from replay.kernel.config import built_features, config_for, expected_section_bits
 from replay.kernel.decision import KernelFunction
 from replay.kernel.device_calls import DeviceCall
 from replay.kernel.profiles import Profile
@@ -113,7 +113,8 @@ class Replayer:
         where: str = "trace",
     ) -> None:
         refuse_mismatch(description, profile, where)
-        self.kernel = Kernel(profile.features, config_for(description, profile.features), profile.rules)
+        config = config_for(description, profile.features)
+        self.kernel = Kernel(built_features(profile.features, config), config, profile.rules)
         self.machine = boot(description, profile.features, profile.rules)
         self._name = profile.name
         self._numbers = Numbering.of(profile.rules)

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from replay.errors import UsageError
+from replay.kernel.features import FEATURES
 from replay.trace.header import MachineDescription
 
-__all__ = ("KernelConfig", "config_for", "expected_section_bits")
+__all__ = ("KernelConfig", "built_features", "config_for", "expected_section_bits")
 
 
 @dataclass(frozen=True)
@@ -21,6 +22,7 @@ class KernelConfig:
         arch_pfn_valid: HAVE_ARCH_PFN_VALID: the architecture has a pfn_valid of its own (modelled: arm64's).
         hotremove: MEMORY_HOTREMOVE; without it kmem takes nothing back.
         memmap_on_memory: the memory_hotplug.memmap_on_memory parameter.
+        buffer_head: BUFFER_HEAD; without it block devices have a page cache without buffer heads.
     """
 
     vmemmap: bool = True
@@ -29,6 +31,7 @@ class KernelConfig:
     arch_pfn_valid: bool = False
     hotremove: bool = True
     memmap_on_memory: bool = False
+    buffer_head: bool = True
 
 
 _NAMES = {
@@ -38,6 +41,7 @@ _NAMES = {
     "HAVE_ARCH_PFN_VALID": "arch_pfn_valid",
     "MEMORY_HOTREMOVE": "hotremove",
     "memmap_on_memory": "memmap_on_memory",
+    "BUFFER_HEAD": "buffer_head",
 }
 
 
@@ -61,6 +65,11 @@ def config_for(machine: MachineDescription, features: frozenset[str]) -> KernelC
     if facts["arch_pfn_valid"] and not arm64:
         raise UsageError(f"machine.config: {machine.arch} with a pfn_valid of its own; only arm64's is known")
     return KernelConfig(**facts)
+
+
+def built_features(features: frozenset[str], config: KernelConfig) -> frozenset[str]:
+    """Return the features of a kernel that is built so: some only show where an option is off."""
+    return frozenset(f for f in features if not (option := FEATURES[f].without) or not getattr(config, _NAMES[option]))
 
 
 def expected_section_bits(machine: MachineDescription, features: frozenset[str]) -> int | None:

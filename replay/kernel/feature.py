@@ -20,6 +20,7 @@ class Feature:
         backports: stable versions (of the presets) that have it although they are older.
         evidence: how the row is known: log, source or recording.
         series: series or merge the commit belongs to.
+        without: a kernel option; the feature only shows in kernels that are built without it.
     """
 
     id: str
@@ -30,3 +31,4 @@ class Feature:
     backports: tuple[str, ...] = ()
     evidence: str = "source"
     series: str = ""
+    without: str = ""

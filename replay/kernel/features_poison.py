@@ -291,8 +291,11 @@ POISON = (
     ),
     Feature(
         "block-device-no-remove",
-        "pages of block devices cannot be removed from their cache",
-        "v6.12",
+        "built without CONFIG_BUFFER_HEAD: pages of block devices cannot be removed from their cache",
+        "v6.6",
+        "925c86a19bac",
+        "fs: add CONFIG_BUFFER_HEAD",
+        without="BUFFER_HEAD",
     ),
     # Signals.
     Feature(

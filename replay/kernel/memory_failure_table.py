@@ -168,17 +168,17 @@ TABLE = (
     check(
         "R90d",
         "block-device",
-        lambda s: _file(s) & (s.map == _M.BLOCK_DEVICE),
+        lambda s: _file(s) & (s.map == _M.BLOCK_DEVICE) & ~s.dirty2,
         _row(0, _R, _E.REMOVED),
-        "a page of a block device, removed from its cache",
+        "a clean page of a block device, dropped from its cache: with buffer heads there is no operation to remove it",
         unless=("block-device-no-remove",),
     ),
     check(
         "R90e",
         "file",
-        lambda s: _file(s) & s.map_in(_M.REGULAR, _M.SHMEM, _M.NO_OPERATION),
+        lambda s: _file(s) & (s.map_in(_M.REGULAR, _M.SHMEM) | ((s.map == _M.NO_OPERATION) & ~s.dirty2)),
         _row(0, _R, _E.REMOVED),
-        "a file page, removed from its file",
+        "a file page, removed from its file; where there is no operation for that, it is dropped while it is clean",
     ),
     check("R91", "failed", always, _row(-16, _F, _E.HELD), "the page is held, or cannot be removed from its file"),
 )

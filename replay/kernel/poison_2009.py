@@ -43,7 +43,8 @@ def _no_reference(s: PoisonState) -> Bools:
 
 
 def _removable(s: PoisonState) -> Bools:
-    return s.anon | (s.rel & s.map_in(_M.REGULAR, _M.SHMEM, _M.BLOCK_DEVICE, _M.NO_OPERATION))
+    dropped = s.map_in(_M.BLOCK_DEVICE, _M.NO_OPERATION) & ~s.dirty2
+    return s.anon | (s.rel & (s.map_in(_M.REGULAR, _M.SHMEM) | dropped))
 
 
 _check = partial(check, needs=_NEED)

@@ -49,6 +49,8 @@ def print_feature(out: Console, facts: dict[str, Any]) -> None:
     out.print(f"first in {facts['first']}: {commit}", markup=False, soft_wrap=True)
     if facts["series"]:
         out.print(f"series: {facts['series']}", markup=False)
+    if facts["without"]:
+        out.print(f"only in kernels built without CONFIG_{facts['without']}, as the config of a trace's machine says")
     if facts["backports"]:
         out.print(f"backported to {', '.join(facts['backports'])}")
     out.print(f"known from: {facts['evidence']}")

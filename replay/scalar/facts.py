@@ -201,9 +201,10 @@ class Facts:
     @property
     def mapok(self) -> bool:
         """The mapping lets its pages be removed."""
-        if self.map == MappingClass.BLOCK_DEVICE:
-            return not self.c.c_bdev
-        return self.map in (MappingClass.REGULAR, MappingClass.SHMEM, MappingClass.NO_OPERATION)
+        if self.map in (MappingClass.BLOCK_DEVICE, MappingClass.NO_OPERATION):
+            refused = self.map == MappingClass.BLOCK_DEVICE and self.c.c_bdev
+            return not self.dirty2 and not refused
+        return self.map in (MappingClass.REGULAR, MappingClass.SHMEM)
 
     @property
     def okrow(self) -> bool:

@@ -259,8 +259,9 @@ def rules_of_2009(f: Facts) -> Verdict:
         return Verdict("Z8", -EBUSY, "swapcache:D", hwp=True, num=1)
     if f.swapc:
         return Verdict("Z9", 0, "swapcache:R", hwp=True, num=1)
-    removable = (MappingClass.REGULAR, MappingClass.SHMEM, MappingClass.BLOCK_DEVICE, MappingClass.NO_OPERATION)
-    if f.anon or (f.rel and f.map in removable):
+    removed = f.map in (MappingClass.REGULAR, MappingClass.SHMEM)
+    dropped = f.map in (MappingClass.BLOCK_DEVICE, MappingClass.NO_OPERATION) and not f.dirty2
+    if f.anon or (f.rel and (removed or dropped)):
         return Verdict("Z10", 0, f"{row_of_2009(f)}:R", hwp=True, num=1)
     return Verdict("Z11", -EBUSY, f"{row_of_2009(f)}:F", hwp=True, num=1)
 

@@ -47,8 +47,14 @@ class State:
             "HAVE_ARCH_PFN_VALID": own_pfn_valid,
             "MEMORY_HOTREMOVE": True,
             "memmap_on_memory": False,
+            "BUFFER_HEAD": True,
         }
-        self.config: dict[str, bool] = {**defaults, **description.config}
+        self.config: dict[str, bool] = {
+            **defaults,
+            **{option.removeprefix("CONFIG_"): on for option, on in description.config.items()},
+        }
+        if self.config["BUFFER_HEAD"]:
+            self.features -= {"block-device-no-remove"}
         self.flags: dict[int, int] = {}  # section number -> SectionFlags; a section that is not here has none
         self.subsections: set[int] = set()  # numbers (pfn // PPSS) of the populated subsections
         self.pagemaps: dict[int, Pagemap] = {}
@@ -57,7 +63,7 @@ class State:
         self.memblock: list[Range] = []
         self.blocks: dict[int, bool] = {}  # block number -> online; a block that is not here has no device
         self.max_pfn = 0
-        self.capabilities = capabilities(features)
+        self.capabilities = capabilities(self.features)
         self.poison = PoisonState(description)
         self._boot(description)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks.studies import generate_speed, pmem_as_ram, walker_patterns
+from benchmarks.studies import generate_speed, import_speed, pmem_as_ram, walker_patterns
 from benchmarks.studies.document import found, replaced
 from replay.trace.schema import EventKind
 
@@ -66,3 +66,18 @@ def test_a_table_is_put_between_its_marks() -> None:
     text = "a\n<!-- t -->\nold\n<!-- end -->\nb\n<!-- u -->\nx\n<!-- end -->\n"
     assert found(replaced(text, "t", "new\n"), "t") == "new\n"
     assert found(replaced(text, "t", "new\n"), "u") == "x\n"
+
+
+@pytest.mark.parametrize("source", import_speed.SOURCES)
+def test_speeds_are_of_whole_imports(tmp_path: Path, source: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every line or event of the input is accounted for; an import that loses some gives no figure."""
+    run = import_speed.measure(source, 2000, str(tmp_path), rounds=1)
+    assert run["found"] == 2000
+    assert 0 < run["rows"] < 3000  # some are assumed pagemaps
+    assert run["seconds"] > 0
+    assert run["peak"] > 1 << 20
+    assert not list(tmp_path.iterdir())
+    whole = import_speed.make
+    monkeypatch.setattr(import_speed, "make", lambda source, path, count: whole(source, path, count - 2))
+    with pytest.raises(ValueError, match="2000 in the input, 1998 in the trace"):
+        import_speed.measure(source, 2000, str(tmp_path), rounds=1)

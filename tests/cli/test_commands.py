@@ -255,6 +255,7 @@ def test_features(replay) -> None:
             "backports",
             "evidence",
             "series",
+            "without",
             "profiles",
             "checks",
         } == set(row)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from replay.kernel.config import KernelConfig, built_features
 from replay.kernel.decision import KernelFunction
 from replay.kernel.kill import (
     KILL_ACCESSING_PROCESS,
@@ -32,7 +33,7 @@ from replay.trace.poison import NO_ACTION, ActionResult, MappingClass, MfFlag, P
 from replay.trace.schema import PgmapType
 from tests.poison_columns import DOCUMENT, PRESETS
 
-FEATURES = {column: profile(name).features for column, name in PRESETS.items()}
+FEATURES = {column: built_features(profile(name).features, KernelConfig()) for column, name in PRESETS.items()}
 VERSIONS = list(PRESETS)
 
 # The document spells enumerations as in its section 8.1.

@@ -77,6 +77,7 @@ def machines(draw: st.DrawFn, features: frozenset[str]) -> tuple[MachineDescript
         if draw(st.booleans()):
             resources.append(Resource(low << shift, (high << shift) - 1, "pmem", draw(st.booleans())))
     config = {"memmap_on_memory": True} if draw(st.booleans()) else {}
+    config |= {"BUFFER_HEAD": False} if draw(st.booleans()) else {}
     block = 1 << bits + draw(st.integers(0, 1))
     description = MachineDescription(
         arch, shift, bits, phys, block, "6.1", config=config, memory=tuple(memory), resources=tuple(resources)

@@ -151,7 +151,7 @@ def _line(ph: str, ts: str, name: str, track: int, args: dict[str, Any], call: i
     if ph == "i":
         event["s"] = "t"
     if call is not None:
-        event["id"] = call
+        event["id"] = hex(call)  # text, as the format has it: loaders have dropped events whose id is a number
     return json.dumps(event)[:-1] + f', "ts": {ts}}}'
 
 

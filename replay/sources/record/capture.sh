@@ -307,7 +307,7 @@ facts() { # what does not change
     cat $MEMORY/block_size_bytes >"$OUT/block_size_bytes.txt" 2>/dev/null
     for _c in "/boot/config-$(uname -r)" "/lib/modules/$(uname -r)/config"; do [ -r "$_c" ] && cat "$_c"; done >"$WORK/config"
     [ -r /proc/config.gz ] && gzip -dc /proc/config.gz >>"$WORK/config" 2>/dev/null
-    grep -E '^(# )?CONFIG_(SPARSEMEM|MEMORY_|HWPOISON|ZONE_DEVICE|FS_DAX|DEV_DAX|NVDIMM|ND_|TRANSPARENT_HUGEPAGE|HUGETLB|KSM|MHP_|PAGE_EXTENSION|DEVICE_PRIVATE|PCI_P2PDMA|ARCH_MEMORY|X86_5LEVEL|X86_MCE|KPROBE|FTRACE|CXL|EFI_SOFT)' \
+    grep -E '^(# )?CONFIG_(SPARSEMEM|MEMORY_|HWPOISON|ZONE_DEVICE|FS_DAX|DEV_DAX|NVDIMM|ND_|TRANSPARENT_HUGEPAGE|HUGETLB|KSM|MHP_|PAGE_EXTENSION|DEVICE_PRIVATE|PCI_P2PDMA|ARCH_MEMORY|X86_5LEVEL|X86_MCE|KPROBE|FTRACE|CXL|EFI_SOFT|BUFFER_HEAD)' \
         "$WORK/config" >"$OUT/config.txt" 2>/dev/null || rm -f "$OUT/config.txt"
 }
 upstream_version() { # distributions name a kernel after the first release of a series and keep its patch level elsewhere

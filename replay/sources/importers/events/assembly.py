@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import os
 import re
-from collections import Counter
-from collections.abc import Mapping
+from collections import Counter, deque
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
 
 from replay import __version__
-from replay.kernel.poison_types import kernel_version
+from replay.kernel.poison_types import ActionType, kernel_version
 from replay.sources.importers.recording.table import Column
 from replay.sources.importers.rejects import Rejects
 from replay.sources.importers.spool import Spool
@@ -21,8 +21,10 @@ from replay.trace.poison import NO_ACTION, MfFlag
 from replay.trace.schema import COLUMNS, KINDS, LOOKUPS, POISON_CALLS, REQUIRED_COLUMNS, EventKind
 from replay.trace.writer import TraceWriter
 
-from .machine import MachineSource, Seen, kernel_note
+from .evidence import PagemapWitness, insert_rows
+from .machine import MachineSource, Seen, kernel_note, with_memory
 from .page_types import PageTypes
+from .pagemaps import AssumedRow
 
 __all__ = ("Assembly", "ImportReport")
 
@@ -62,7 +64,8 @@ class Assembly:
     Attributes:
         unused: counts what was read and not needed.
         notes: what had to be assumed.
-        seen: where there are pages.
+        memory: where there are pages of memory.
+        seen: where there are pages, which may be of a device.
     """
 
     source: str
@@ -70,12 +73,14 @@ class Assembly:
     machine: MachineSource
     unused: Counter[str] = field(default_factory=Counter)
     notes: list[str] = field(default_factory=list)
+    memory: Seen = field(default_factory=Seen)
     seen: Seen = field(default_factory=Seen)
     _spool: Spool = field(default_factory=Spool)
     _names: set[str] = field(default_factory=set)
     _counts: Counter[str] = field(default_factory=Counter)
     _unpoisoned: int = -1  # row of the last unpoisoning that went well
     _plain: int | None = None  # row of the first memory_failure without flags
+    _pagemaps: bool = False  # some row is about a pagemap
 
     def add(self, columns: Mapping[str, Column]) -> None:
         """Take rows: columns with masks of what is given; ``time`` and ``kind`` are among them."""
@@ -85,6 +90,8 @@ class Assembly:
             rows = kind == number
             self._counts[KINDS[number]] += int(pages[rows].sum()) if number in LOOKUPS else int(rows.sum())
         self._note_injection(columns)
+        found, given = columns.get("recorded_pgmap", (kind, np.zeros(len(kind), bool)))
+        self._pagemaps |= "pgmap" in columns or bool((given & (found > 0)).any())
         used = {name: column for name, column in columns.items() if column[1].any()}
         self._names |= used.keys()
         arrays = [pa.array(values, mask=None if given.all() else ~given) for values, given in used.values()]
@@ -143,16 +150,30 @@ class Assembly:
             no_actions: the input has no action reports at all, so that a call without one tells nothing.
             compression: None, "lz4" or "zstd".
         """
+        patches = patches or {}
         machine = self.machine.known()
-        origin = (
-            f"of {os.fspath(self.machine.trace)}" if self.machine.trace is not None else "put together from the events"
-        )
+        origin = f"of {os.fspath(self.machine.trace or '')}" if machine else "put together from the events"
+        pagemaps = PagemapWitness(machine.kernel if machine else kernel, self.machine.page_shift())
+        if self._pagemaps or (types is not None and types.met(ActionType.DAX)):
+            for before, columns in self._batches(pagemaps.NEEDS, patches, no_actions=no_actions):
+                pagemaps.tell(columns, before)
+        devices = pagemaps.spans(self.memory.meets)
+        self.seen = self.seen.apart_from(devices).union(self.memory)
         if machine is None:
-            machine = self.machine.put_together(kernel, release, self.seen, self.name)
+            machine = self.machine.put_together(kernel, release, self.seen, self.name, devices)
             self.notes.append(
                 "the machine is put together from the events (memory: the sections in which they saw pages): answers "
                 "about any other pfn mean nothing; --machine gives the machine of another trace"
             )
+        else:
+            machine, blocks = with_memory(machine, self.memory, devices)
+            if blocks:
+                self.notes.append(
+                    f"there were memory errors in {blocks:,} memory blocks where the machine has no boot memory: that was "
+                    "added later, which events do not tell, or the machine is another one; they are taken for memory"
+                )
+        assumed, note = pagemaps.rows(machine, self.machine.devices())
+        self.notes += [note] if note else []
         injected = self._injected()
         said = re.match(r"\d+\.\d+", release)
         if said and kernel_version(said[0])[:2] != kernel_version(machine.kernel)[:2]:
@@ -163,29 +184,40 @@ class Assembly:
             lost_events=lost, unused=dict(sorted((+self.unused).items())), notes=tuple(self.notes),
             parameters={"machine": origin, **(types.table() if types else {})},
         )  # fmt: skip
-        patches = patches or {}
         used = self._names.union(*patches.values(), {"flags"} if injected else ()) - drop
+        used = used.union(*(row.values for row in assumed))
         names = [name for name in COLUMNS if name in used or name in REQUIRED_COLUMNS]
         with TraceWriter(
             output, machine=machine, provenance=provenance, columns=names, compression=compression
         ) as writer:
-            for batch in self._spool:
-                before = writer.rows
-                columns = {name: _column(batch.column(name)) for name in batch.schema.names if name in names}
-                _patch(columns, patches)
+            waiting = deque(assumed)
+            for before, columns in self._batches(frozenset(names), patches, no_actions=no_actions):
                 if before < injected:
                     _mark_injected(columns, injected - before)
-                if no_actions:
-                    _drop_no_action(columns)
-                writer.write(columns)
+                here = _up_to(before + len(columns["kind"][0]), waiting)
+                writer.write(insert_rows(columns, here, before) if here else columns)
         return ImportReport(
-            rows=self._spool.rows, events=dict(sorted(self._counts.items())), rejected=dict(rejects.by_reason),
-            unused=dict(provenance.unused), lost_events=lost, machine=origin, warnings=tuple(self.notes),
+            rows=self._spool.rows + len(assumed), events=dict(sorted(self._counts.items())),
+            rejected=dict(rejects.by_reason), unused=dict(provenance.unused), lost_events=lost, machine=origin,
+            warnings=tuple(self.notes),
         )  # fmt: skip
+
+    def _batches(
+        self, names: frozenset[str], patches: Mapping[int, Mapping[str, int]], *, no_actions: bool
+    ) -> Iterator[tuple[int, dict[str, Column]]]:
+        """Yield these columns of the rows, with what became known late; and how many rows came before."""
+        before = 0
+        for batch in self._spool:
+            columns = {name: _column(batch.column(name)) for name in batch.schema.names if name in names}
+            _patch(columns, patches)
+            if no_actions:
+                _drop_no_action(columns)
+            yield before, columns
+            before += batch.num_rows
 
     def _note(self, machine: MachineDescription, types: PageTypes | None, rejects: Rejects, lost: int) -> None:
         self.notes += types.notes() if types else []
-        if (outside := self.seen.outside(machine)) is not None:
+        if self.machine.trace is not None and (outside := self.seen.outside(machine)) is not None:
             self.notes.append(
                 f"the events saw pages near pfn {outside:#x}, where the machine has no boot memory: that was added later, "
                 "which events do not tell, or the machine is another one"
@@ -196,6 +228,14 @@ class Assembly:
             self.notes.append(f"{rejects.count:,} pieces of the input were rejected")
         if lost:
             self.notes.append(f"the recorder lost {lost:,} events: a replay of this trace is not to be trusted")
+
+
+def _up_to(end: int, waiting: deque[AssumedRow]) -> list[AssumedRow]:
+    """Take the rows that stand in front of one of the first ``end`` rows."""
+    found = []
+    while waiting and waiting[0].before < end:
+        found.append(waiting.popleft())
+    return found
 
 
 def _column(array: pa.Array) -> Column:

@@ -53,6 +53,7 @@ class PoisonCalls:
         patches: by call number, columns of a row that was given out before they were known.
         actions: whether the tracepoint occurred at all.
         pages: pfns that turned out to be pages of memory since this was emptied.
+        valid: pfns that turned out to be pages, if only of a device.
     """
 
     types: PageTypes
@@ -61,6 +62,7 @@ class PoisonCalls:
     patches: dict[int, dict[str, int]] = field(default_factory=dict)
     actions: bool = False
     pages: list[int] = field(default_factory=list)
+    valid: list[int] = field(default_factory=list)
     _open: dict[int, list[_Open]] = field(default_factory=dict)  # by task, innermost last
     _count: int = 0
 
@@ -156,8 +158,8 @@ class PoisonCalls:
             self.rejects.add(line, f"{name} without a returned value", payload)
             return
         self._put(call, "recorded_ret", ret)
-        if ret == 0 and CALLS[name].kind != EventKind.MEMORY_FAILURE:  # of a dax page, it could be 0 as well
-            self.pages.append(call.pfn)
+        if ret == 0:
+            (self.pages if CALLS[name].kind == EventKind.SOFT_OFFLINE_PAGE else self.valid).append(call.pfn)
         if "recorded_result" not in call.values:
             self._put(call, "recorded_type", NO_ACTION)
 

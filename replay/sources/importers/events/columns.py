@@ -19,6 +19,7 @@ from replay.sources.importers.rejects import Rejects
 from replay.sources.importers.streaming import Block
 
 from .dialects import Dialect, canonical
+from .functions import ACTION_EVENT, INLINED, RETURN
 
 __all__ = ("LineReader",)
 
@@ -28,6 +29,7 @@ _Words = npt.NDArray[np.uint64]
 _MANY = 256  # lines of one layout that are worth a look at all lines
 _LAYOUTS = 8
 _NAMES = 64  # event names that are searched for in all lines of a layout
+_MAX_KINDS = 1 << 14  # event names that are told apart
 _REACH = 160  # bytes of a line up to its payload, at most
 _MOST_SECONDS = 1 << 33  # as nanoseconds they fit into 63 bits
 _SPACE, _NEWLINE, _RETURN = 32, 10, 13
@@ -191,6 +193,11 @@ class LineReader:
     def _kind(self, events: Events, name: bytes) -> int:
         if name not in self._kinds:
             text = canonical(name.split(b" ")[-1].decode("ascii", "replace"), self.functions)
+            used = text.removesuffix(RETURN) in self.functions or text in {ACTION_EVENT, INLINED}
+            if len(self._kinds) >= _MAX_KINDS and not used:  # no tool has so many
+                name, text = b"", "other events"
+                if name in self._kinds:
+                    return self._kinds[name]
             self._kinds[name] = len(events.names)
             events.names.append(text)
         return self._kinds[name]

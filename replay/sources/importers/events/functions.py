@@ -14,6 +14,7 @@ __all__ = (
     "FUNCTIONS",
     "INLINED",
     "LOOKUPS",
+    "PAGEMAP_LOOKUP",
     "PFN_LIMIT",
     "RETURN",
     "Function",
@@ -43,17 +44,18 @@ class Function:
     flags: bool = False
 
 
+PAGEMAP_LOOKUP = "get_dev_pagemap"
 LOOKUPS: dict[str, Function] = {
     "pfn_valid": Function(EventKind.PFN_VALID),
     "pfn_to_online_page": Function(EventKind.PFN_TO_ONLINE_PAGE, answer=("page", "ret", "arg1", "retval")),
-    "get_dev_pagemap": Function(EventKind.GET_DEV_PAGEMAP, answer=("pgmap", "ret", "arg1", "retval")),
+    PAGEMAP_LOOKUP: Function(EventKind.GET_DEV_PAGEMAP, answer=("pgmap", "ret", "arg1", "retval")),
 }
 CALLS: dict[str, Function] = {
     "memory_failure": Function(EventKind.MEMORY_FAILURE, flags=True),
     "soft_offline_page": Function(EventKind.SOFT_OFFLINE_PAGE, flags=True),
     "unpoison_memory": Function(EventKind.UNPOISON_MEMORY),
 }
-# Functions that change what lookups find. Recordings hold enough to follow them, bare events do not.
+# Functions that change what lookups find. Recordings hold enough to follow them, bare events do so for pagemaps only.
 CHANGES = frozenset(
     (
         "memremap_pages", "memunmap_pages", "add_memory_resource", "__add_memory", "add_memory_driver_managed",

@@ -180,7 +180,7 @@ class _Log:
         ready, self._rows = self._rows[: len(self._rows) - held], self._rows[len(self._rows) - held :]
         if held:
             self._last = {(row.kind, row.values["pfn"]): row for row in self._rows}
-        self.assembly.seen.add(np.array(self._pages, np.int64))
+        self.assembly.memory.add(np.array(self._pages, np.int64))
         self._pages.clear()
         if ready:
             self.assembly.add(_columns(ready))

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
-from replay.errors import InputError
 from replay.sources.importers.recording.calls import Pairs, Tasks, pair
 from replay.sources.importers.recording.ftrace import Events, Ints
 from replay.sources.importers.recording.lookups import NOT_GIVEN, Lookups
@@ -16,16 +15,16 @@ from replay.sources.importers.rejects import Rejects
 from replay.trace.schema import EventKind
 
 from .calls import Changes, calls_around
-from .functions import INLINED, LOOKUPS, PFN_LIMIT, RETURN
+from .functions import INLINED, LOOKUPS, PAGEMAP_LOOKUP, PFN_LIMIT, RETURN
 from .numbers import Unsigned, read_field
+from .pagemap_calls import PagemapIds
 
 __all__ = ("LookupReader",)
 
 _STRUCT_PAGE = 64  # bytes, on nearly all 64-bit kernels
 _MAX_OVER = 1 << 14  # events that wait for their lookup's return; more are those of a damaged trace
-_MAX_PAGEMAPS = 1 << 18
 _ENOUGH = 16  # answers that show where the memory map begins
-_ONLINE, _PGMAP = "pfn_to_online_page", "get_dev_pagemap"
+_ONLINE, _PGMAP = "pfn_to_online_page", PAGEMAP_LOOKUP
 
 
 @dataclass
@@ -35,6 +34,7 @@ class LookupReader:
     Args:
         rejects: takes events that cannot be used.
         unused: counts what was read and not needed.
+        ids: of pagemaps.
 
     Attributes:
         pagemaps: whether get_dev_pagemap occurred at all.
@@ -42,8 +42,8 @@ class LookupReader:
 
     rejects: Rejects
     unused: Counter[str]
+    ids: PagemapIds
     pagemaps: bool = False
-    _ids: dict[int, int] = field(default_factory=dict)  # of pagemaps, by pointer
     _starts: Counter[int] = field(default_factory=Counter)
     _memmap: int | None = None  # virtual address of the struct page of pfn 0; -1: not at all times the same
 
@@ -103,7 +103,7 @@ class LookupReader:
         ret, slow, found = (np.full(len(begin), NOT_GIVEN, np.int64) for _ in range(3))
         keep = good & ~over[begin]
         if name == _PGMAP:
-            found[answered] = self._pagemap_ids(value[answered])
+            found[answered] = self.ids.ids(value[answered], end[answered])
             keep &= ~(_around(tasks, begin, pairs[_ONLINE]) >= 0) if _ONLINE in pairs else True
         else:
             ret[answered] = value[answered] != 0
@@ -146,7 +146,7 @@ class LookupReader:
         nested = np.flatnonzero(outer >= 0)
         slow[outer[nested]] = 1
         value, answered = self._values(events, inner.end[nested], LOOKUPS[_PGMAP].answer, "")
-        found[outer[nested[answered]]] = self._pagemap_ids(value[answered])
+        found[outer[nested[answered]]] = self.ids.ids(value[answered], inner.end[nested[answered]])
 
     def _values(
         self, events: Events, end: Ints, names: tuple[str, ...], name: str
@@ -177,15 +177,6 @@ class LookupReader:
             len(at), kind=EventKind.PFN_TO_ONLINE_PAGE, pfn=pfn.astype(np.int64), begin=at, end=at,
             ret=(page != 0).astype(np.int64), task=events.pid[at],
         )  # fmt: skip
-
-    def _pagemap_ids(self, pointers: Unsigned) -> Ints:
-        distinct, inverse = np.unique(pointers, return_inverse=True)
-        if len(self._ids) > _MAX_PAGEMAPS:
-            raise InputError(self.rejects.source, f"more than {_MAX_PAGEMAPS} pagemaps", "a trace of a real machine")
-        ids = [
-            0 if pointer == 0 else self._ids.setdefault(pointer, len(self._ids) + 1) for pointer in distinct.tolist()
-        ]
-        return np.array(ids, np.int64)[inverse] if ids else np.zeros(0, np.int64)
 
     def _reject(self, events: Events, index: Ints, reason: str) -> None:
         for i in index.tolist():

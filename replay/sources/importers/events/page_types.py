@@ -76,6 +76,10 @@ class PageTypes:
         """Return the number of a type in the trace, None where its kernel has none."""
         return self._own.types.index(kind) if self._own is not None and kind in self._own.types else None
 
+    def met(self, kind: ActionType) -> bool:
+        """Return whether some event was of that type."""
+        return any(kind in self._decoded[text].types for text in self.counts)
+
     def _decode(self, text: str) -> Decoded:
         layout = self.layout or self._own
         types: tuple[ActionType, ...] = ()

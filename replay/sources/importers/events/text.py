@@ -27,11 +27,13 @@ from .functions import ACTION_EVENT, CALLS, CHANGES, FUNCTIONS, INLINED, LOOKUPS
 from .lookups import LookupReader
 from .machine import MachineSource
 from .page_types import PageTypes, layout_named
+from .pagemap_calls import PAGEMAP_CALLS, PagemapCalls, PagemapIds
 
 __all__ = ("EventOptions", "import_text", "import_text_blocks")
 
 Progress = Callable[[int], None]
-_USED = frozenset((ACTION_EVENT, INLINED, *CALLS, *LOOKUPS, *(n + RETURN for n in (*CALLS, *LOOKUPS))))
+_FOLLOWED = (*CALLS, *LOOKUPS, *PAGEMAP_CALLS)
+_USED = frozenset((ACTION_EVENT, INLINED, *_FOLLOWED, *(n + RETURN for n in _FOLLOWED)))
 _MAX_KINDS = 1000  # unused events that are told apart
 _WRITTEN = re.compile(rb"entries-in-buffer/entries-written:\s*(\d{1,18})/(\d{1,18})")
 _RELEASE = re.compile(rb"# os release : (\S{1,64})")
@@ -157,7 +159,9 @@ class _Work:
         self._assembly = Assembly(source, name, machine)
         self._lines = LineReader(DIALECTS[dialect], FUNCTIONS, rejects)
         unused = self._assembly.unused
-        self._calls, self._lookups = PoisonCalls(types, rejects, unused), LookupReader(rejects, unused)
+        ids = PagemapIds(name)
+        self._calls, self._lookups = PoisonCalls(types, rejects, unused), LookupReader(rejects, unused, ids)
+        self._pagemaps = PagemapCalls(types.kernel, machine.page_shift(), ids, rejects, unused)
         self._over: list[tuple[int, bytes]] = []
         self._events = 0
         self._changed = 0
@@ -172,9 +176,12 @@ class _Work:
         self._count(events, over)
         cuts = self._lines.cuts
         rows, changes = self._calls.read(events, cuts)
+        rows += self._pagemaps.read(events, cuts)
         lookups, left = self._lookups.read(events, changes, cuts, last=last)
-        self._assembly.seen.add(np.array(self._calls.pages, np.int64))
+        self._assembly.memory.add(np.array(self._calls.pages, np.int64))
+        self._assembly.seen.add(np.array(self._calls.valid, np.int64))
         self._calls.pages.clear()
+        self._calls.valid.clear()
         self._over = [(int(events.line[i]), _line(events, i)) for i in left.tolist()]
         self._add(events, rows, lookups)
 
@@ -199,6 +206,7 @@ class _Work:
         """Read what was left over, and write the trace."""
         self.take(Block(b"", 0), last=True)
         self._calls.finish()
+        self._pagemaps.finish()
         assembly, lines = self._assembly, self._lines
         lost = lines.lost + self._missing()
         if not self._events:
@@ -238,10 +246,12 @@ class _Work:
             notes.append(
                 f"{lines.backward:,} events have a time before that of an earlier line; they got the later one"
             )
-        if self._changed:
+        changed = self._changed + self._pagemaps.not_followed
+        if changed:
+            parts = " (some may be parts of calls that were)" if self._pagemaps.followed else ""
             notes.append(
-                f"{self._changed:,} events of functions that add, remove, online, offline or remap memory were not "
-                "used: a replay keeps the machine as it was; `replay import recording` follows such changes"
+                f"{changed:,} events of functions that add, remove, online, offline or remap memory were not followed"
+                f"{parts}: a replay keeps the machine as it was; `replay import recording` follows such changes"
             )
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
 from replay import __version__
 from replay.errors import InputError
+from replay.sources.importers.events.evidence import PagemapWitness, insert_rows
 from replay.sources.importers.events.machine import Seen, kernel_note
+from replay.sources.importers.recording.table import Column
 from replay.sources.importers.rejects import Rejects
 from replay.trace.header import MachineDescription, Provenance
 from replay.trace.schema import COLUMNS
@@ -23,7 +24,6 @@ from .database import Database
 from .decoder import Confidence, Reading
 from .failures import Failures
 from .host import Host
-from .pagemaps import dax_pagemaps
 from .pieces import EVENT_COLUMNS, MARKS, MEMORY_FAILURES, SIGNALS, Labels, Piece, Reader
 
 __all__ = ("RasdaemonReport", "import_rasdaemon")
@@ -97,17 +97,18 @@ def import_rasdaemon(
         failures, reader = Failures(host, database, labels), _reader(host, labels, rejects)
         pieces = _read(database, tables, reader, failures, progress)
         unused = {name: rows for name in sorted(set(database.tables) - set(tables)) if (rows := database.count(name))}
-    machine = _machine(host, failures, path)
-    read = [piece for name in tables for piece in pieces[name]]
-    first = min((int(piece.columns["time"][0][0]) for piece in read if len(piece.kind)), default=0)
-    pagemaps, assumed = dax_pagemaps(failures.pages_of_dax(), machine, first)
+    columns = _merged([piece for name in tables for piece in pieces[name]])
+    pagemaps = PagemapWitness(host.kernel, _page_shift(host))
+    pagemaps.tell(columns)
+    machine = _machine(host, failures, path, pagemaps)
+    added, assumed = pagemaps.rows(machine, host.source.devices())
+    columns = insert_rows(columns, added) if added else columns
     notes = _notes(host, machine, failures, reader, labels) + ((assumed,) if assumed else ())
     origin = _TOGETHER if host.machine is None else f"of {os.fspath(host.source.trace or '')}"
     provenance = Provenance(
         source="rasdaemon", name=path.name, tool=f"pfn-replay {__version__}", clock="realtime", unused=unused,
         parameters={"machine": origin}, notes=notes,
     )  # fmt: skip
-    columns = _merged([pagemaps, *read])
     write_trace(output, columns, machine=machine, provenance=provenance, strings=labels.texts, compression=compression)
     if decoded is not None:
         failures.write(decoded)
@@ -120,7 +121,11 @@ def import_rasdaemon(
     )  # fmt: skip
 
 
-def _machine(host: Host, failures: Failures, path: Path) -> MachineDescription:
+def _page_shift(host: Host) -> int:
+    return host.source.page_shift() if host.machine is None else host.machine.page_shift
+
+
+def _machine(host: Host, failures: Failures, path: Path, pagemaps: PagemapWitness) -> MachineDescription:
     """Return the host's machine, or one whose memory is where the kernel found pages of its own."""
     if host.machine is not None:
         release = host.release or host.machine.release
@@ -128,7 +133,7 @@ def _machine(host: Host, failures: Failures, path: Path) -> MachineDescription:
     seen = Seen()
     for pages in failures.pages_of_ram():
         seen.add(np.sort(pages.astype(np.int64)))
-    return host.source.put_together(host.kernel, host.release, seen, str(path))
+    return host.source.put_together(host.kernel, host.release, seen, str(path), pagemaps.spans(seen.meets))
 
 
 def _tables(database: Database, path: Path) -> list[str]:
@@ -142,11 +147,11 @@ def _tables(database: Database, path: Path) -> list[str]:
 
 
 def _reader(host: Host, labels: Labels, rejects: Rejects) -> Reader:
+    shift = _page_shift(host)
     if host.machine is None:
-        shift = host.source.put_together(host.kernel, host.release, Seen(), "machine").page_shift
         return Reader(shift, 1 << _ADDRESS_BITS - shift, labels, rejects)
     machine = host.machine
-    return Reader(machine.page_shift, 1 << machine.max_physmem_bits - machine.page_shift, labels, rejects)
+    return Reader(shift, 1 << machine.max_physmem_bits - shift, labels, rejects)
 
 
 def _read(
@@ -169,10 +174,10 @@ def _read(
     return pieces
 
 
-def _merged(pieces: list[Piece]) -> dict[str, tuple[NDArray[np.generic], NDArray[np.bool_]]]:
+def _merged(pieces: list[Piece]) -> dict[str, Column]:
     """Return the columns of all pieces in the order of time; what is of one time keeps its order."""
     kind = np.concatenate([piece.kind for piece in pieces]) if pieces else np.zeros(0, np.uint8)
-    columns: dict[str, tuple[NDArray[np.generic], NDArray[np.bool_]]] = {"kind": (kind, np.ones(len(kind), np.bool_))}
+    columns: dict[str, Column] = {"kind": (kind, np.ones(len(kind), np.bool_))}
     for name in COLUMNS:
         parts = [(piece.columns.get(name), len(piece.kind)) for piece in pieces]
         if any(part and part[1].any() for part, _ in parts) or name == "time":

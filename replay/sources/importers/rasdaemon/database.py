@@ -124,8 +124,9 @@ class Database:
     def _errors(self, place: str) -> Iterator[None]:
         try:
             yield
-        except (sqlite3.Error, OverflowError) as error:
-            found = f"what SQLite refuses ({str(error)[:120]})"
+        except (sqlite3.Error, OverflowError, UnicodeError) as error:  # its messages hold names out of the file
+            said = "".join(c if c.isprintable() else "?" for c in str(error)[:120])
+            found = f"what SQLite refuses ({said})"
             raise InputError(f"{self._path}: {place}", found, "rasdaemon's SQLite database", _HINT) from None
 
 

@@ -101,12 +101,6 @@ class Failures:
         for _, pfn, reading in self._rows:
             yield pfn[own[reading]]
 
-    def pages_of_dax(self) -> Iterator[NDArray[np.uint64]]:
-        """Yield the pages that the kernel reported as dax pages."""
-        dax = np.array([r.type is ActionType.DAX for r in self._readings], np.bool_)
-        for _, pfn, reading in self._rows:
-            yield pfn[dax[reading]]
-
     def readings(self) -> list[tuple[Reading, int]]:
         """Return every reading that occurs and how often, the most frequent first."""
         counts = np.zeros(len(self._readings), np.int64)

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.sources.importers.recording.table import Column
 from replay.sources.importers.rejects import Rejects
 from replay.trace.schema import COLUMNS, EventKind
 
@@ -99,7 +100,7 @@ class Piece:
     """
 
     kind: NDArray[np.uint8]
-    columns: dict[str, tuple[NDArray[np.generic], Bools]] = field(default_factory=dict)
+    columns: dict[str, Column] = field(default_factory=dict)
 
     def put(self, name: str, values: NDArray[np.generic], given: Bools | None = None) -> None:
         """Set a column; 0 stands where nothing is given."""

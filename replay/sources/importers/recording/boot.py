@@ -72,7 +72,7 @@ def read_boot(folder: Folder, warn: list[str]) -> Boot:
         kernel=kernel,
         release=folder.optional("uname_r.txt").strip() or str(meta.get("kernel_release", "")),
         sysctls=sysctls(folder.optional("vmstate.txt")),
-        config=_config(folder.optional("vmstate.txt")),
+        config=_config(folder.optional("vmstate.txt"), folder.optional("config.txt")),
         memory=boot_memory(
             iomem,
             page_shift,
@@ -88,9 +88,10 @@ def read_boot(folder: Folder, warn: list[str]) -> Boot:
     return Boot(machine, name, base, meta_number(folder, meta, "struct_page_size"), sections)
 
 
-def _config(vmstate: str) -> dict[str, bool]:
-    """Return what the parameters of the kernel say that decisions depend on, where it is not the default."""
-    return {"memmap_on_memory": True} if re.search(r"^memory_hotplug.memmap_on_memory=[Y1f]", vmstate, re.M) else {}
+def _config(vmstate: str, options: str) -> dict[str, bool]:
+    """Return what parameters and options of the kernel say that decisions depend on, where it is not the default."""
+    found = {"memmap_on_memory": True} if re.search(r"^memory_hotplug.memmap_on_memory=[Y1f]", vmstate, re.M) else {}
+    return found | ({"BUFFER_HEAD": False} if "# CONFIG_BUFFER_HEAD is not set" in options.splitlines() else {})
 
 
 def _word(folder: Folder, meta: dict[str, Any], key: str) -> str:

@@ -226,8 +226,6 @@ def _add_facts(state: _State, facts: Facts, moment: str, flags: int | None) -> N
             state.flags |= PageFlag.UNSPLITTABLE  # a folio that somebody else refers to cannot be split
     if facts.mapping is not None:
         state.mapping = facts.mapping
-        if facts.mapping == MappingClass.NO_OPERATION and state.flags & (PageFlag.DIRTY | PageFlag.PTE_DIRTY):
-            state.flags |= PageFlag.NOT_RELEASABLE
     state.owner_ret = facts.owner_ret
     # A page without an entry belongs to a device: it is no user page, and none of the bits a filter asks for is set.
     if facts.filter is not None and (flags or 0) & facts.filter.mask != facts.filter.value:

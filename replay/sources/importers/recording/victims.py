@@ -136,9 +136,7 @@ class Victim:
         return self.pfn % 512
 
 
-# Block devices of a kernel with buffer heads, as every distribution's is, have no operation to remove a page after an
-# error: it can be dropped while it is clean.
-_MAPPINGS = {"none": MappingClass.NONE, "block-device": MappingClass.NO_OPERATION}
+_MAPPINGS = {"none": MappingClass.NONE, "block-device": MappingClass.BLOCK_DEVICE}
 _PFNS = 1 << 52  # that an address of 64 bits can name
 _MOMENTS = ("before", "after", "after_touch", "after_exit", "after_unpoison")
 

@@ -293,3 +293,14 @@ def test_the_text_of_a_recording_gives_what_its_folder_gives(tmp_path, name: str
     )  # fmt: skip
     assert text == whole
     assert len(text) > 10
+
+
+def test_names_of_events_are_bounded(tmp_path, monkeypatch) -> None:
+    """A text that makes up names takes no more memory; what is used is still found among them."""
+    monkeypatch.setattr("replay.sources.importers.events.columns._MAX_KINDS", 10)
+    text = b"".join(b"  a-5  [000] .....  1.0001: event_%d: a=1\n" % i for i in range(100))
+    text += b"  a-5  [000] .....  1.0001: memory_failure_event: pfn 0x77: recovery action for huge page: Failed\n"
+    report = import_bytes(text, tmp_path / "t.arrow")
+    assert report.unused["other events"] == 90
+    assert sum(report.unused.values()) == 100
+    assert report.events == {"memory_failure": 1}

@@ -249,6 +249,26 @@ def test_page_types(tmp_path: Path) -> None:
     assert read_page_types(put(tmp_path / "p", single), refused()).chunks == [1]
 
 
+REAL = DATA / "page-types-6.12.117-l.txt"
+
+
+@pytest.mark.parametrize(("form", "chunks", "end"), [("l", 6, 0x100400), ("r", 6, 0x100400), ("L", 2, 0x120)])
+def test_what_page_types_really_prints(form: str, chunks: int, end: int) -> None:
+    """Every line of the list is used, and the summary below it is none of it."""
+    rejects = refused()
+    found = read_page_types(DATA / f"page-types-6.12.117-{form}.txt", rejects)
+    assert rejects.count == 0
+    assert (len(found.chunks), found.end, found.poisoned, found.absent) == (chunks, end, 0, [])
+    if form != "L":
+        assert found.sections(0x8000) == [(0xB8000, 0xC0000), (0x100000, 0x108000)]  # lsmem says the same
+
+
+def test_what_page_types_prints_besides_lists() -> None:
+    for form, message in (("p", "virtual pages"), ("summary", "a summary alone")):
+        with pytest.raises(InputError, match=message):
+            read_page_types(DATA / f"page-types-6.12.117-{form}.txt", refused())
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -284,6 +304,7 @@ READERS = {
         lambda path: read_page_types(path, refused()),
         f"offset\tlen\tflags\n0\t1\t{NOTHING}\n1\t200\t{LOCKED}\n".encode() + SUMMARY.encode(),
     ),
+    "real page_types": (lambda path: read_page_types(path, refused()), REAL.read_bytes()),
     "json": (lambda path: read_documents(path, "JSON", refused()), b'x\n[{"a": 1}]\n{"b": [2]}\n'),
 }
 

@@ -90,7 +90,7 @@ def test_a_hugetlb_page_of_one_gibibyte(tmp_path) -> None:
 
 def test_pins_mapping_and_owner(tmp_path) -> None:
     row = page(tmp_path, kind="bdev-clean", pins=1, mapping="block-device", owner_ret=-117)
-    assert (row["pins"], row["mapping"], row["owner_ret"]) == (1, MappingClass.NO_OPERATION, -117)
+    assert (row["pins"], row["mapping"], row["owner_ret"]) == (1, MappingClass.BLOCK_DEVICE, -117)
 
 
 def test_the_log_says_that_unmapping_failed(tmp_path) -> None:
@@ -184,6 +184,17 @@ def test_memory_that_holds_its_own_memmap(tmp_path) -> None:
         AddFlags.MEMMAP_ON_MEMORY, 0,
     ]  # fmt: skip
     assert machine.config == {"memmap_on_memory": True}
+
+
+@pytest.mark.parametrize(
+    ("text", "config"),
+    [("# CONFIG_BUFFER_HEAD is not set\n", {"BUFFER_HEAD": False}), ("CONFIG_BUFFER_HEAD=y\n", {}), ("", {})],
+)
+def test_a_kernel_without_buffer_heads(tmp_path, text: str, config: dict[str, bool]) -> None:
+    """Only where the configuration says so: before v6.6 the option did not exist."""
+    lab = Lab(tmp_path)
+    lab.files["config.txt"] = text
+    assert lab.read()[1].config == config
 
 
 @pytest.mark.parametrize(("probed", "rows"), [(True, 1), (False, 0)])
