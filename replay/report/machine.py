@@ -48,7 +48,8 @@ def print_machine(out: Console, facts: dict[str, Any]) -> None:
     out.print("\n[bold]resources[/bold] (as /proc/iomem; * busy)")
     for r in facts["resources"]:
         out.print(_resource(r), markup=False, soft_wrap=True)
-    for part, (title, columns, cells) in _TABLES.items():
+    for part in ("sections", "blocks", "pagemaps", "namespaces", "dax"):
+        title, columns, cells = _TABLES[part]
         _table(out, title, columns, [cells(fact) for fact in facts[part]])
 
 
