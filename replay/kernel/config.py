@@ -21,6 +21,7 @@ class KernelConfig:
         arch_pfn_valid: HAVE_ARCH_PFN_VALID: the architecture has a pfn_valid of its own (modelled: arm64's).
         hotremove: MEMORY_HOTREMOVE; without it kmem takes nothing back.
         memmap_on_memory: the memory_hotplug.memmap_on_memory parameter.
+        dax_compat: DEV_DAX_PMEM_COMPAT, and its module is the one that takes devdax namespaces.
     """
 
     vmemmap: bool = True
@@ -29,6 +30,7 @@ class KernelConfig:
     arch_pfn_valid: bool = False
     hotremove: bool = True
     memmap_on_memory: bool = False
+    dax_compat: bool = False
 
 
 _NAMES = {
@@ -38,6 +40,7 @@ _NAMES = {
     "HAVE_ARCH_PFN_VALID": "arch_pfn_valid",
     "MEMORY_HOTREMOVE": "hotremove",
     "memmap_on_memory": "memmap_on_memory",
+    "DEV_DAX_PMEM_COMPAT": "dax_compat",
 }
 
 

@@ -16,6 +16,7 @@ from operator import attrgetter
 from replay.errors import UsageError
 from replay.kernel.calls import Kernel, always, error, fact, ok
 from replay.kernel.decision import Answer, Bools, Check, KernelFunction
+from replay.machine.devices import InfoBlock, Mode
 from replay.machine.geometry import SUBSECTION_SHIFT, Geometry
 from replay.machine.machine import Machine
 from replay.machine.pagemaps import Altmap, Pagemap
@@ -35,9 +36,12 @@ __all__ = (
     "Nodes",
     "RegionNodes",
     "ValidateFacts",
+    "alignments",
     "attach",
     "create",
+    "info_span",
     "region_nodes",
+    "unreadable",
 )
 
 _INFO_BYTES = 8 << 10
@@ -46,13 +50,6 @@ _STRUCT_PAGE_BYTES = 64
 _UNIT = 1 << SUBSECTION_SHIFT
 
 Spans = tuple[tuple[int, int], ...]
-
-
-class Mode(StrEnum):
-    """Where the memmap of a namespace lives, in the words of ndctl."""
-
-    DEV = "dev"
-    MEM = "mem"
 
 
 @dataclass(frozen=True)
@@ -84,27 +81,6 @@ class Namespace:
     def end(self) -> int:
         """Address after the last byte."""
         return self.start + self.size
-
-
-@dataclass(frozen=True)
-class InfoBlock:
-    """What the info block on the medium says.
-
-    Attributes:
-        dataoff: bytes from the padded start to the data.
-        start_pad: bytes left out at the start.
-        end_trunc: bytes left out at the end.
-        align: alignment of the data.
-        mode: where the memmap lives.
-        minor: minor version.
-    """
-
-    dataoff: int
-    start_pad: int
-    end_trunc: int
-    align: int
-    mode: Mode
-    minor: int
 
 
 @dataclass(frozen=True)
@@ -161,6 +137,9 @@ class ValidateFacts:
     """What the validation of an existing info block looks at: booleans, or arrays of them.
 
     Attributes:
+        unreadable: it lies on a bad block.
+        page_size: its memmap is for smaller pages than the kernel's.
+        unsupported: the alignment of a devdax namespace is none that the kernel maps.
         settings: mode or alignment of the namespace were changed since.
         capacity: the alignment exceeds the namespace.
         beyond: the data would start behind the namespace.
@@ -169,6 +148,9 @@ class ValidateFacts:
         no_data: nothing is left for data.
     """
 
+    unreadable: Bools
+    page_size: Bools
+    unsupported: Bools
     settings: Bools
     capacity: Bools
     beyond: Bools
@@ -190,6 +172,15 @@ def _refusal(name: str, number: int, why: str) -> tuple[Check[ValidateFacts], ..
 ND_PFN_VALIDATE: KernelFunction[ValidateFacts] = KernelFunction(
     "nd_pfn_validate",
     (
+        Check("unreadable", lambda s: s.unreadable, _NO_ROOM, why="the info block lies on a bad block"),
+        Check("page-size", lambda s: s.page_size, _UNSUPPORTED, needs=("namespace-page-size",), why="of larger pages"),
+        Check(
+            "alignment",
+            lambda s: s.unsupported,
+            _UNSUPPORTED,
+            needs=("namespace-alignments",),
+            why="devdax, of an alignment that the kernel does not map",
+        ),
         *_refusal("settings", errno.EINVAL, "mode or alignment were changed since"),
         *_refusal("capacity", errno.EINVAL, "the alignment exceeds the namespace"),
         *_refusal("beyond", errno.EBUSY, "the data starts behind the namespace"),
@@ -230,7 +221,9 @@ def create(
     check = function.decide(facts, kernel.features)
     ret = function.checks[check].answer.value
     minor = 2 + kernel.has("namespace-subsection-layout") + kernel.has("namespace-page-size")
-    return check, ret, None if ret else InfoBlock(dataoff, pad, trunc, namespace.align, namespace.mode, minor)
+    page_size = 1 << machine.geometry.page_shift if kernel.has("namespace-page-size") else None
+    info = InfoBlock(dataoff, pad, trunc, namespace.align, namespace.mode, minor, namespace.devdax, page_size)
+    return check, ret, None if ret else info
 
 
 def _section_padding(machine: Machine, kernel: Kernel, namespace: Namespace, neighbours: Spans) -> tuple[int, int]:
@@ -280,6 +273,9 @@ def attach(
     """
     start, end, shift = namespace.start + info.start_pad, namespace.end - info.end_trunc, geometry.page_shift
     facts = ValidateFacts(
+        unreadable=fact(False),
+        page_size=fact(info.mode is Mode.DEV and (info.page_size or 0) > 1 << shift),
+        unsupported=fact(info.devdax and info.align not in alignments(geometry)),
         settings=fact((info.align, info.mode) != (namespace.align, namespace.mode)),
         capacity=fact(info.align > namespace.size),
         beyond=fact(info.dataoff >= namespace.size),
@@ -296,6 +292,27 @@ def attach(
     info_pages = -(-_INFO_BYTES >> shift)
     altmap = Altmap(base, info_pages + first - base, dataoff - info_pages) if info.mode is Mode.DEV else None
     return check, ret, None if ret else Layout(((first, last),), altmap, first + dataoff)
+
+
+def alignments(geometry: Geometry) -> tuple[int, int, int]:
+    """Return what device-dax can map with: a page, and what entries of the next two levels of page tables map."""
+    shift = geometry.page_shift
+    levels = (shift, 2 * shift - 3, 3 * shift - 6)  # a table is a page of 8-byte entries
+    return 1 << levels[0], 1 << levels[1], 1 << levels[2]
+
+
+def unreadable(kernel: Kernel) -> tuple[int, int]:
+    """Return (check index of ``ND_PFN_VALIDATE``, return code) of an info block that lies on a bad block."""
+    clear = fact(False)
+    facts = ValidateFacts(fact(True), clear, clear, clear, clear, clear, clear, clear, clear)
+    function = kernel.function(ND_PFN_VALIDATE)
+    check = function.decide(facts, kernel.features)
+    return check, function.checks[check].answer.value
+
+
+def info_span(namespace_start: int) -> tuple[int, int]:
+    """Return the bytes ``[start, end)`` of a namespace's info block."""
+    return namespace_start + _INFO_BYTES // 2, namespace_start + _INFO_BYTES
 
 
 class NodeSource(StrEnum):
