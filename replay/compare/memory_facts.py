@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Any
 
+from replay.kernel.badblocks import SECTOR
 from replay.machine.machine import Machine
 from replay.trace.schema import PgmapType, SectionFlags
 
@@ -25,7 +26,7 @@ _LETTERS = (
 
 
 def memory_facts(m: Machine) -> dict[str, list[Facts]]:
-    """Return resources, sections, memory blocks, pagemaps, namespaces and dax devices, each in its order.
+    """Return resources, sections, memory blocks, pagemaps, namespaces, dax devices, media …, each in its order.
 
     Pfn ranges are half open (``first_pfn``, ``end_pfn``), byte ranges inclusive (``start``, ``end``) as in /proc/iomem.
     Neighbouring sections (and blocks) that are alike stand together.
@@ -43,6 +44,8 @@ def memory_facts(m: Machine) -> dict[str, list[Facts]]:
         "dax_ids": [
             {"driver": driver.value, "names": sorted(names)} for driver, names in m.devices.ids.items() if names
         ],
+        "badblocks": [{"start": first * SECTOR, "end": after * SECTOR - 1} for first, after, _ in m.badblocks],
+        "info_blocks": _info_blocks(m),
         "max_pfn": [{"max_pfn": m.max_pfn}],
     }
 
@@ -123,12 +126,31 @@ def _namespaces(m: Machine) -> list[Facts]:
     ]
 
 
+def _info_blocks(m: Machine) -> list[Facts]:
+    """Return what is on the medium of namespaces, in use or not."""
+    return [
+        {
+            "namespace": name,
+            "namespace_start": start,
+            "kind": "devdax" if info.devdax else "fsdax",
+            "memmap": info.mode.value,
+            "align": info.align,
+            "start_pad": info.start_pad,
+            "dataoff": info.dataoff,
+            "end_trunc": info.end_trunc,
+            "minor": info.minor,
+        }
+        for (name, start), info in sorted(m.devices.infos.items())
+    ]
+
+
 def _daxes(m: Machine) -> list[Facts]:
     return [
         {
             "name": name,
             "ranges": [{"start": first, "end": last} for first, last in device.ranges],
             "driver": device.driver.value if device.driver else None,
+            "on_bus": device.on_bus,
             "target_node": device.region.target_node,
             "added": list(device.added),
             "hotremove_failed": device.hotremove_failed,

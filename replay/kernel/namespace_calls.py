@@ -1,4 +1,4 @@
-"""Rows about namespaces of persistent memory as calls: put to use, given up (walk semantics 3.4, 5.6).
+"""Rows about namespaces of persistent memory as calls: put to use, given up (walk semantics 3.4, 3.5).
 
 A namespace that is put to use anew gets a fresh info block, which stays on its medium. One that is put to use as it was
 (``KEEP``) becomes what its info block says, if it has one that this kernel takes; if none, it is raw.

@@ -48,7 +48,7 @@ def print_machine(out: Console, facts: dict[str, Any]) -> None:
     out.print("\n[bold]resources[/bold] (as /proc/iomem; * busy)")
     for r in facts["resources"]:
         out.print(_resource(r), markup=False, soft_wrap=True)
-    for part in ("sections", "blocks", "pagemaps", "namespaces", "dax"):
+    for part in ("sections", "blocks", "pagemaps", "namespaces", "dax", "info_blocks", "badblocks"):
         title, columns, cells = _TABLES[part]
         _table(out, title, columns, [cells(fact) for fact in facts[part]])
 
@@ -118,7 +118,21 @@ def _namespace_cells(n: Facts) -> tuple[str, ...]:
 
 def _dax_cells(d: Facts) -> tuple[str, ...]:
     spans = ", ".join(f"{r['start']:#x}-{r['end']:#x}" for r in d["ranges"])
-    return d["name"], spans, d["driver"] or "none", str(d["target_node"]), str(d["pagemap"] or ""), _memory(d)
+    driver = d["driver"] or "none"
+    return (
+        d["name"],
+        spans,
+        driver if d["on_bus"] else f"{driver}, in the class",
+        str(d["target_node"]),
+        str(d["pagemap"] or ""),
+        _memory(d),
+    )
+
+
+def _info_cells(i: Facts) -> tuple[str, ...]:
+    kind = f"{i['kind']}, memmap in {'RAM' if i['memmap'] == 'mem' else 'the device'}"
+    sizes = (f"{i[name]:#x}" for name in ("align", "start_pad", "dataoff", "end_trunc"))
+    return f"{i['namespace']} at {i['namespace_start']:#x}", kind, *sizes, f"1.{i['minor']}"
 
 
 _Cells = Callable[[Facts], tuple[str, ...]]
@@ -128,6 +142,12 @@ _TABLES: dict[str, tuple[str, tuple[str, ...], _Cells]] = {
     "pagemaps": ("pagemaps", ("id", "type", "state", "pfns", "altmap"), _pagemap_cells),
     "namespaces": ("namespaces", ("name", "claims", "dax device", "pagemap"), _namespace_cells),
     "dax": ("dax devices", ("name", "bytes", "driver", "target node", "pagemap", "memory"), _dax_cells),
+    "info_blocks": (
+        "info blocks on the medium",
+        ("namespace", "kind", "alignment", "padding", "data from", "cut off", "version"),
+        _info_cells,
+    ),
+    "badblocks": ("bad ranges", ("bytes",), lambda b: (f"{b['start']:#x}-{b['end']:#x}",)),
     "dax_ids": ("what drivers were told", ("driver", "names"), lambda i: (i["driver"], " ".join(i["names"]))),
     "max_pfn": ("max_pfn", ("max_pfn",), lambda i: (f"{i['max_pfn']:#x}",)),
 }

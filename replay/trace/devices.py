@@ -75,8 +75,9 @@ def check_devices(batch: Batch, where: str, page_shift: int) -> int:
         if key not in _ACTIONS[kind]:
             known = ", ".join(f"{int(action)} {action.name}" for action in _ACTIONS[kind])
             raise TraceError(f"{at} key", str(key), f"an action of a {KINDS[kind]} row: {known}")
-        if flags & ~_FLAGS[kind]:
-            raise TraceError(f"{at} flags", f"bits {flags & ~_FLAGS[kind]:#x}", f"bits of {_FLAGS[kind]:#x}")
+        known_flags = int(_FLAGS[kind])  # the complement of an IntFlag would hold known bits only
+        if flags & ~known_flags:
+            raise TraceError(f"{at} flags", f"bits {flags & ~known_flags:#x}", f"bits of {known_flags:#x}")
         if kind == EventKind.DAX_DRIVER and flags not in (DaxDriver.DEVICE_DAX, DaxDriver.KMEM):
             raise TraceError(f"{at} flags", str(flags), "one driver: 1 device_dax, 2 kmem")
         both = NamespaceFlags.FSDAX | NamespaceFlags.DEVDAX
