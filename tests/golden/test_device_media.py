@@ -1,4 +1,4 @@
-"""What stays on the medium of a namespace, bad ranges, the dax class, and ranges of one's own choice (walk.md 3.5, 5.7 to 5.9).
+"""What stays on the medium of a namespace, bad ranges, the dax class, ranges of one's own choice (walk.md 3.5, 5.7 to 5.9).
 
 Rows of a trace through both engines, for every kernel.
 """
