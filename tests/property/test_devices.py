@@ -107,11 +107,12 @@ class Lives(RuleBasedStateMachine):
     """Rows go to the vector engine one by one; in the end the scalar reference must have said the same."""
 
     kernel = "v7.2"
+    described = MACHINE
 
     def __init__(self) -> None:
         super().__init__()
         self.profile = profile(self.kernel)
-        self.replayer = Replayer(MACHINE, self.profile, STRINGS, keep=True)
+        self.replayer = Replayer(self.described, self.profile, STRINGS, keep=True)
         self.machine = self.replayer.machine
         self.rows: list[Row] = []
         self.initial = set(self.entries())
@@ -225,6 +226,13 @@ class Lives(RuleBasedStateMachine):
             assert not online or m.sections.flags(block) & SectionFlags.ONLINE, f"block {block} without sections"
 
     @invariant()
+    def nobody_on_the_bus_gets_a_device_of_the_class(self) -> None:
+        for device in self.machine.devices.daxes.values():
+            assert device.on_bus or device.driver is Driver.DEVICE, (
+                f"{device.name} is on no bus, and has {device.driver}"
+            )
+
+    @invariant()
     def claims_belong_to_somebody(self) -> None:
         devices = self.machine.devices
         owned = {(*n.reserved, name) for name, n in devices.namespaces.items()}
@@ -241,7 +249,7 @@ class Lives(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not self.rows:
             return
-        expected = scalar(MACHINE, self.rows, self.profile)
+        expected = scalar(self.described, self.rows, self.profile)
         for i, (row, outcomes) in enumerate(zip(expected, self.kept, strict=True)):
             assert row["ret"] == int(outcomes["ret"][0]), f"row {i} of {self.rows}"
             assert row["pages"] == int(outcomes["pages"][0]), f"row {i} of {self.rows}"
@@ -250,4 +258,11 @@ class Lives(RuleBasedStateMachine):
 @pytest.mark.parametrize("name", ["v4.19", "v5.1", "v5.4", "v5.10.223", "v5.12", "v6.1", "v6.1.192", "v7.2"])
 def test_lives_of_devices(name: str) -> None:
     lives = type("Lives", (Lives,), {"kernel": name})
+    run_state_machine_as_test(lives, settings=settings(max_examples=12, stateful_step_count=30))
+
+
+@pytest.mark.parametrize("name", ["v5.1", "v5.12", "v6.1"])
+def test_lives_of_devices_with_the_class(name: str) -> None:
+    compat = replace(MACHINE, config={"DEV_DAX_PMEM_COMPAT": True})
+    lives = type("Lives", (Lives,), {"kernel": name, "described": compat})
     run_state_machine_as_test(lives, settings=settings(max_examples=12, stateful_step_count=30))
