@@ -34,12 +34,13 @@ from replay.kernel.hotplug import ADD_MEMORY, REMOVE_MEMORY, AddFacts, RemoveFac
 from replay.kernel.kill import KILL_ACCESSING_PROCESS, KILL_PROCS, KILL_PROCS_2009, KillState
 from replay.kernel.memory_failure import MEMORY_FAILURE
 from replay.kernel.memremap import MEMREMAP_PAGES, MEMUNMAP_PAGES, MapFacts, UnmapFacts
-from replay.kernel.namespace import ND_PFN_INIT, ND_PFN_VALIDATE, REGION_NODES, InitFacts, NodeFacts, ValidateFacts
+from replay.kernel.namespace import ND_PFN_INIT, ND_PFN_VALIDATE, InitFacts, ValidateFacts
 from replay.kernel.namespace_calls import NAMESPACE, NamespaceFacts
 from replay.kernel.online import MEMORY_BLOCK_OFFLINE, MEMORY_BLOCK_ONLINE, OFFLINE_PAGES, ONLINE_PAGES, BlockFacts
 from replay.kernel.poison_2009 import MEMORY_FAILURE_2009
 from replay.kernel.poison_state import PoisonState
 from replay.kernel.profiles import Profile
+from replay.kernel.region_nodes import REGION_NODES, NodeFacts
 from replay.kernel.reserve import RESOURCE_INSERT, RESOURCE_REMOVE, ReserveFacts
 from replay.kernel.resource_queries import (
     PGMAP_PFN_VALID,

@@ -10,8 +10,8 @@ import pytest
 
 from replay.kernel.calls import Kernel
 from replay.kernel.config import KernelConfig
-from replay.kernel.namespace import Nodes, NodeSource, RegionNodes, region_nodes
 from replay.kernel.profiles import profile
+from replay.kernel.region_nodes import Nodes, NodeSource, RegionNodes, region_nodes
 from replay.trace.header import BootRange, MachineDescription, Resource
 from replay.trace.schema import DaxAction, DaxDriver, EventKind, ResourceFlags, SectionFlags
 from tests.kernel.test_dax import COLUMN, cell
