@@ -81,7 +81,11 @@ def _print_tree(out: Console, lines: Sequence[Line], *, every: bool) -> None:
         for line in part:
             _print_line(out, line.sign, _resource(line.fact))
     if hidden:
-        out.print(f"    and {hidden} entries as before; --all shows them", style="dim", highlight=False)
+        out.print(
+            f"    and {hidden} {'entry' if hidden == 1 else 'entries'} as before; --all shows them",
+            style="dim",
+            highlight=False,
+        )
 
 
 def _print_line(out: Console, sign: str, text: str) -> None:
