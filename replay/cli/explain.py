@@ -18,19 +18,26 @@ def command(
         [], "--profile", "-p", help="Kernel, or a candidate's file; again for more. Default: the trace's own."
     ),
     pfn: str | None = typer.Option(None, help="One of the run's pfns; by default its first."),
-    every: bool = typer.Option(False, "--all", help="Show all checks of long lists, also those that did not hold."),
+    every: bool = typer.Option(
+        False,
+        "--all",
+        help="Show all checks of long lists, also those that did not hold, and all of the resource tree.",
+    ),
     json: bool = typer.Option(False, "--json", help="Print one JSON document instead of tables."),
 ) -> None:
     """Explain the decision on one row, check by check.
 
     Shows what each check looked at, which one decided, which commit and version brought it in, what the recording said,
-    and the machine around the pfn at that moment; several kernels side by side.
+    and the machine around the pfn at that moment; several kernels side by side. Of a call that can change memory or
+    devices, also what it changed: the resource tree, sections, blocks, pagemaps and devices before (-) and after (+).
 
     [bold]Examples[/bold]
 
       replay explain traces/recorded/6.1.192-s2a-pmem-collision.arrow 195
 
       replay explain traces/recorded/6.1.192-s2a-pmem-collision.arrow 195 --profile v5.11 --profile v5.12
+
+      replay explain traces/recorded/6.1.192-s4-kmem.arrow 1549 --profile v5.1
 
       replay explain walk.arrow 1200 --pfn 0x11c1ff --all
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from replay.kernel.access import ACCESS, AccessState
+from replay.kernel.badblocks import BADBLOCKS, BadblocksFacts
 from replay.kernel.block_size import MEMORY_BLOCK_SIZE, BlockSizeFacts
 from replay.kernel.dax_rules import (
     DAX_DRIVER,
@@ -27,17 +28,19 @@ from replay.kernel.dax_rules import (
 from replay.kernel.dax_rules import RemoveFacts as TakeBackFacts
 from replay.kernel.dax_sizes import DAX_DEVICE, SizeFacts
 from replay.kernel.decision import KernelFunction
-from replay.kernel.device_calls import DAX_REGION, NAMESPACE, NamespaceFacts
+from replay.kernel.device_calls import DAX_REGION
 from replay.kernel.device_calls import RegionFacts as DaxRegionFacts
 from replay.kernel.hotplug import ADD_MEMORY, REMOVE_MEMORY, AddFacts, RemoveFacts
 from replay.kernel.kill import KILL_ACCESSING_PROCESS, KILL_PROCS, KILL_PROCS_2009, KillState
 from replay.kernel.memory_failure import MEMORY_FAILURE
 from replay.kernel.memremap import MEMREMAP_PAGES, MEMUNMAP_PAGES, MapFacts, UnmapFacts
-from replay.kernel.namespace import ND_PFN_INIT, ND_PFN_VALIDATE, REGION_NODES, InitFacts, NodeFacts, ValidateFacts
+from replay.kernel.namespace import ND_PFN_INIT, ND_PFN_VALIDATE, InitFacts, ValidateFacts
+from replay.kernel.namespace_calls import NAMESPACE, NamespaceFacts
 from replay.kernel.online import MEMORY_BLOCK_OFFLINE, MEMORY_BLOCK_ONLINE, OFFLINE_PAGES, ONLINE_PAGES, BlockFacts
 from replay.kernel.poison_2009 import MEMORY_FAILURE_2009
 from replay.kernel.poison_state import PoisonState
 from replay.kernel.profiles import Profile
+from replay.kernel.region_nodes import REGION_NODES, NodeFacts
 from replay.kernel.reserve import RESOURCE_INSERT, RESOURCE_REMOVE, ReserveFacts
 from replay.kernel.resource_queries import (
     PGMAP_PFN_VALID,
@@ -148,6 +151,7 @@ SUBJECTS: tuple[Subject, ...] = (
             InitFacts: (ND_PFN_INIT,),
             ValidateFacts: (ND_PFN_VALIDATE,),
             NodeFacts: (REGION_NODES,),
+            BadblocksFacts: (BADBLOCKS,),
             BlockSizeFacts: (MEMORY_BLOCK_SIZE,),
         },
     ),

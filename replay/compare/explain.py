@@ -1,8 +1,9 @@
-"""Why a kernel answered a row as it did: the checks in order, what they looked at, and the machine around the pfn."""
+"""Why a kernel answered a row as it did: the checks in order, what they looked at, the machine around, what changed."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +11,7 @@ import numpy as np
 
 from replay.candidate.candidate import CHANGEABLE
 from replay.compare.asked import Asked, steps_of, telling
+from replay.compare.memory_facts import Change, changes, memory_facts
 from replay.compare.surroundings import Around, around_of
 from replay.engine.replay import Replayer
 from replay.engine.rows import Outcomes, cell_of
@@ -26,6 +28,8 @@ from replay.trace.schema import COLUMNS, DEVICE_CALLS, POISON_CALLS, TRANSITIONS
 __all__ = ("Explanation", "explain")
 
 _EXPLAINED = {*FUNCTIONS, *DEVICE_CALLS, *POISON_CALLS, EventKind.ACCESS}
+_CHANGING = TRANSITIONS | DEVICE_CALLS
+_IS_CALL = np.isin(np.arange(256), list(_CHANGING))
 
 
 @dataclass(frozen=True)
@@ -41,6 +45,8 @@ class Explanation:
         asked: the decisions that the row led to; the first is the row's own.
         answer: what came out, by outcome column.
         around: the machine around the pfn just before the row.
+        change: what the call changed, from before the row to its last row (or that of the trace); None where the row is no
+            call that can change the machine. Of a call in phases, all that came between counts.
     """
 
     profile: Profile
@@ -51,6 +57,7 @@ class Explanation:
     asked: Sequence[Asked]
     answer: Mapping[str, int]
     around: Around | None
+    change: Change | None
 
 
 def explain(
@@ -85,9 +92,8 @@ def explain(
         keep=True,
         where=str(trace.path),
     )
-    for batch in trace.batches():
-        for name in batch.stored_names:
-            batch.given(name)  # so that the batch can be cut anywhere
+    batches = _cuttable(trace)
+    for batch in batches:
         if row >= batch.row + len(batch):
             _feed(replayer, batch)
             if progress is not None:
@@ -95,8 +101,17 @@ def explain(
             continue
         at = row - batch.row
         _feed(replayer, batch.part(0, at))
-        return _explain(replayer, batch.part(at, at + 1), profile, pfn, told, str(trace.path))
+        rest = itertools.chain((batch.part(at + 1, len(batch)),), batches)
+        return _explain(replayer, batch.part(at, at + 1), rest, profile, pfn, told, str(trace.path))
     raise AssertionError("the row is in some batch")
+
+
+def _cuttable(trace: TraceFile) -> Iterator[Batch]:
+    """Yield the batches of a trace such that they can be cut anywhere."""
+    for batch in trace.batches():
+        for name in batch.stored_names:
+            batch.given(name)
+        yield batch
 
 
 def _feed(replayer: Replayer, batch: Batch) -> Outcomes:
@@ -109,6 +124,7 @@ def _feed(replayer: Replayer, batch: Batch) -> Outcomes:
 def _explain(
     replayer: Replayer,
     batch: Batch,
+    rest: Iterator[Batch],
     profile: Profile,
     pfn: int | None,
     told: list[tuple[KernelFunction[Any], Any]],
@@ -125,15 +141,57 @@ def _explain(
                          "`replay info` counts the rows by kind")  # fmt: skip
     pfn = _pfn_of(given, kind, pfn, f"{where}: row {batch.row}")
     around = None if pfn is None else around_of(replayer, pfn)
+    before = memory_facts(replayer.machine) if kind in _CHANGING else None
     told.clear()
     asked = _lookup(replayer, kind, given, pfn)
     outcomes = _feed(replayer, batch)
+    until = batch.row + 1
+    if before is not None and given.get("phase", 0) == Phase.BEGIN:
+        last, until = _to_the_end(replayer, rest, given.get("call", 0), told, until)
+        outcomes = last if kind in DEVICE_CALLS and last else outcomes
     features = profile.features
     if asked is None:
         seen = [steps_of(function, state, features) for function, state in told]
         asked = [a for i, a in enumerate(seen) if a not in seen[:i]]
     answer = {name: int(np.asarray(column)[0]) for name, column in outcomes.items()}
-    return Explanation(profile, batch.row, kind, pfn, given, asked, answer, around)
+    change = None if before is None else changes(before, memory_facts(replayer.machine), until)
+    return Explanation(profile, batch.row, kind, pfn, given, asked, answer, around, change)
+
+
+def _to_the_end(
+    replayer: Replayer, rest: Iterator[Batch], call: int, told: list[tuple[KernelFunction[Any], Any]], until: int
+) -> tuple[Outcomes, int]:
+    """Replay on to the last row of a call, telling of its own decisions and those of the calls that it made only.
+
+    Returns:
+        (outcomes of the last row, number of the row after it); no outcomes where the trace ends before that.
+    """
+    calls = {call}  # this one and those that it made
+    for batch in rest:
+        columns = (
+            np.flatnonzero(_IS_CALL[batch.column("kind")]),
+            *(batch.column(n) for n in ("call", "caller", "phase")),
+        )
+        start = 0
+        for at, number, caller, phase in zip(
+            columns[0].tolist(), *(c[columns[0]].tolist() for c in columns[1:]), strict=True
+        ):
+            if caller == call:
+                calls.add(number)
+            elif number not in calls:
+                continue
+            kept = len(told)
+            _feed(replayer, batch.part(start, at))
+            del told[kept:]
+            outcomes = _feed(replayer, batch.part(at, at + 1))
+            start, until = at + 1, batch.row + at + 1
+            if number == call and phase == Phase.DONE:
+                return outcomes, until
+        kept = len(told)
+        _feed(replayer, batch.part(start, len(batch)))
+        del told[kept:]
+        until = batch.row + len(batch)
+    return {}, until
 
 
 def _pfn_of(given: Mapping[str, int], kind: EventKind, pfn: int | None, where: str) -> int | None:

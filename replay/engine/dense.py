@@ -76,8 +76,8 @@ def dense_stretches(
     toggle = _IS_TOGGLE[kinds[special]]
     if batch.given("phase") is not False:
         toggle &= batch.column("phase")[special] == 0
-    if batch.given("caller") is not False:
-        toggle &= np.logical_not(batch.given("caller"))[special]  # a driver decides whether these are made
+    made = batch.given("caller")  # a driver decides whether these are made
+    toggle &= np.logical_not(made if isinstance(made, bool) else made[special])
     toggles = special[toggle]
     if toggles.size < _FEWEST:
         return []

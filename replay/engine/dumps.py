@@ -101,14 +101,14 @@ def _block(machine: Machine, kernel: Kernel, strings: Sequence[str], cell: Cell)
 
 
 def _daxes(machine: Machine, kernel: Kernel, strings: Sequence[str], cell: Cell) -> bool:
-    return len(machine.devices.daxes) == (cell("value") or 0)
+    return sum(device.on_bus for device in machine.devices.daxes.values()) == (cell("value") or 0)
 
 
 def _dax(machine: Machine, kernel: Kernel, strings: Sequence[str], cell: Cell) -> bool:
     """Compare name, bytes and driver, and the target node as far as sysfs shows it."""
     label = cell("label")
     device = machine.devices.daxes.get("" if label is None else strings[label])
-    if device is None or (device.driver.number if device.driver else 0) != cell("recorded_flags"):
+    if device is None or not device.on_bus or (device.driver.number if device.driver else 0) != cell("recorded_flags"):
         return False
     start, size, node = cell("start"), cell("size") or 0, cell("node")
     placed = [(first, last + 1 - first) for first, last in device.ranges[:1]] or [(0, 0)]

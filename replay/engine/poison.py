@@ -24,6 +24,7 @@ from replay.engine.poison_signals import (
 from replay.engine.poison_verdicts import Verdicts
 from replay.engine.transitions import Cell
 from replay.kernel.access import ACCESS, AccessState
+from replay.kernel.badblocks import strike
 from replay.kernel.calls import Kernel, fact
 from replay.kernel.kill import Signal
 from replay.kernel.poison_calls import Kills
@@ -119,7 +120,8 @@ class PoisonEngine:
             self.tasks.unmap(start, end, cell("task"))
 
     def _clear_error(self, start: int, pages: int) -> None:
-        """A write over bad blocks of a pmem device: the flags go, the counter stays."""
+        """A write over bad blocks of a pmem device: they are off the list, the flags go, the counter stays."""
+        strike(self.machine, start << self.tasks.page_shift, start + pages << self.tasks.page_shift)
         if self.kernel.has("clear-error-restores"):
             self.pages.clear(start, start + pages)
 

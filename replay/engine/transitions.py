@@ -121,6 +121,7 @@ class Transitions:
             pgmap=pgmap,
             pgmap_type=cell("pgmap_type") or 0,
             vmemmap_shift=cell("vmemmap_shift") or 0,
+            map_shift=cell("map_shift") or 0,
             ranges=ranges,
             altmap=None if base is None else Altmap(base, cell("altmap_reserve") or 0, cell("altmap_free") or 0),
         )

@@ -79,7 +79,8 @@ class Request:
         pgmap_type: schema.PgmapType.
         vmemmap_shift: log2 of the pages of a pagemap's compound pages.
         ranges: all ranges of a pagemap.
-        altmap: of the pagemap.
+        altmap: of the pagemap; of an info block only its base is given, the first page that is mapped.
+        map_shift: of an info block log2 of the page size that it says, 0 where it does not.
     """
 
     start: int = 0
@@ -97,6 +98,7 @@ class Request:
     vmemmap_shift: int = 0
     ranges: tuple[tuple[int, int], ...] = ()
     altmap: Altmap | None = None
+    map_shift: int = 0
 
 
 @dataclass

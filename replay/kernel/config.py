@@ -23,6 +23,7 @@ class KernelConfig:
         hotremove: MEMORY_HOTREMOVE; without it kmem takes nothing back.
         memmap_on_memory: the memory_hotplug.memmap_on_memory parameter.
         buffer_head: BUFFER_HEAD; without it block devices have a page cache without buffer heads.
+        dax_compat: DEV_DAX_PMEM_COMPAT, and its module is the one that takes devdax namespaces.
     """
 
     vmemmap: bool = True
@@ -32,6 +33,7 @@ class KernelConfig:
     hotremove: bool = True
     memmap_on_memory: bool = False
     buffer_head: bool = True
+    dax_compat: bool = False
 
 
 _NAMES = {
@@ -42,6 +44,7 @@ _NAMES = {
     "MEMORY_HOTREMOVE": "hotremove",
     "memmap_on_memory": "memmap_on_memory",
     "BUFFER_HEAD": "buffer_head",
+    "DEV_DAX_PMEM_COMPAT": "dax_compat",
 }
 
 

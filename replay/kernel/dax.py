@@ -7,16 +7,15 @@ their own: what is written here as a plan asks for them one by one, so that a tr
 
 from __future__ import annotations
 
-import errno
 import re
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain, repeat
 from typing import TypeAlias
 
-from replay.errors import UsageError
 from replay.kernel.calls import Call, Kernel, Request, fact
 from replay.kernel.dax_rules import (
+    DAX_DRIVER,
     DAX_FUNCTIONS,
     DAX_ID,
     DAX_MATCH,
@@ -27,6 +26,7 @@ from replay.kernel.dax_rules import (
     KMEM_REMOVE,
     KMEM_RESERVE,
     DeviceFacts,
+    DriverFacts,
     IdFacts,
     MatchFacts,
     Outcome,
@@ -43,6 +43,7 @@ from replay.machine.geometry import Geometry
 from replay.machine.machine import Machine
 from replay.machine.pagemaps import Altmap
 from replay.machine.resources import Node
+from replay.trace.outcomes import RET_UNDEFINED
 from replay.trace.schema import AddFlags, PgmapType
 
 __all__ = (
@@ -160,6 +161,8 @@ def _map(machine: Machine, kernel: Kernel, device: DaxDevice) -> Generator[Asked
     if steps[-1].ret:
         for first, last in taken:
             release(machine, first, last)
+    else:
+        device.held = tuple(taken)
     return steps
 
 
@@ -223,12 +226,14 @@ def unbind(machine: Machine, kernel: Kernel, device: DaxDevice) -> Plan:
     if device.driver is Driver.DEVICE and device.pgmap:
         call = yield Asked(MemunmapPages, Request(pgmap=device.pgmap))
         steps.append(step_of(call))
-        for first, last in device.ranges:
+        for first, last in device.held:
             release(machine, first, last)
-        device.pgmap = 0
+        device.pgmap, device.held = 0, ()
     for i, span in enumerate(device.ranges if device.driver is Driver.KMEM else ()):
         start, end = aligned_pfns(span, machine.geometry)
-        facts = RemoveFacts(fact(start >= end), fact(not device.added[i]), fact(kernel.config.hotremove))
+        younger = i >= len(device.added)
+        missing = not younger and not device.added[i]
+        facts = RemoveFacts(fact(start >= end), fact(younger), fact(missing), fact(kernel.config.hotremove))
         check, step = decide(KMEM_REMOVE, facts, kernel)
         steps.append(step)
         if step.ret:
@@ -241,7 +246,8 @@ def unbind(machine: Machine, kernel: Kernel, device: DaxDevice) -> Plan:
             shift = machine.geometry.page_shift
             release(machine, start << shift, (end << shift) - 1)
             device.added[i] = False
-        device.hotremove_failed |= kernel.has("driver-managed-memory") and (check == "no-config" or device.added[i])
+        stays = not younger and device.added[i]
+        device.hotremove_failed |= kernel.has("driver-managed-memory") and (check == "no-config" or stays)
     device.driver = None
     return Outcome(steps[-1].ret if steps else 0, tuple(steps))
 
@@ -296,13 +302,7 @@ class DaxBus:
         return carry_out(self.machine, self.kernel, self.telling(driver, text))
 
     def bind(self, driver: Driver, device: DaxDevice) -> Outcome:
-        """Bind a device to a driver that matches it; -ENODEV where it does not.
-
-        Raises:
-            UsageError: the device is bound already.
-        """
-        if device.driver is not None:
-            raise UsageError(f"{device.name} is bound to {device.driver}; unbind it first")
+        """Write to bind: bind a device to a driver that matches it."""
         return carry_out(self.machine, self.kernel, self.binding(driver, device))
 
     def unbind(self, device: DaxDevice) -> Outcome:
@@ -325,16 +325,23 @@ class DaxBus:
         self.ids[driver].add(text.removesuffix("\n"))
         steps: list[Step] = []
         for device in list(self._devices.daxes.values()):
-            if device.driver is None and self._match(driver, device).ret > 0:
+            if device.on_bus and device.driver is None and self._match(driver, device).ret > 0:
                 steps += (yield from probe(self.machine, self.kernel, driver, device)).steps
         return Outcome(0, (*steps, *outcome.steps))
 
     def binding(self, driver: Driver, device: DaxDevice) -> Plan:
         """Plan ``bind``."""
         match = self._match(driver, device)
-        if match.ret <= 0:
-            return Outcome(-errno.ENODEV, (match,))
-        return (yield from probe(self.machine, self.kernel, driver, device))
+        bound, matches = fact(device.driver is not None), fact(match.ret > 0)
+        _, step = decide(DAX_DRIVER, DriverFacts(fact(True), bound, fact(False), matches, fact(False)), self.kernel)
+        if step.ret:
+            return Outcome(step.ret, (match, step))
+        outcome = yield from probe(self.machine, self.kernel, driver, device)
+        if outcome.ret in {0, RET_UNDEFINED}:
+            return Outcome(outcome.ret, (match, step, *outcome.steps))
+        failed = DriverFacts(fact(True), bound, fact(False), matches, fact(True))
+        last = decide(DAX_DRIVER, failed, self.kernel, imposed=outcome.ret)[1]
+        return Outcome(last.ret, (match, *outcome.steps, last))
 
     def remove_id(self, driver: Driver, text: str) -> Outcome:
         """Write to remove_id: a driver forgets a name; nothing is unbound."""

@@ -69,11 +69,13 @@ class DeviceFacts:
 
 @dataclass(frozen=True)
 class DriverFacts:
-    """A write to bind or unbind: the device exists, it has a driver, it is to lose it."""
+    """A write to bind or unbind: the device is on the bus, bound, to be unbound; the driver matches it; its probe failed."""
 
     known: Bools
     bound: Bools
     unbind: Bools
+    matches: Bools
+    failed: Bools
 
 
 @dataclass(frozen=True)
@@ -98,9 +100,10 @@ class RangeFacts:
 
 @dataclass(frozen=True)
 class RemoveFacts:
-    """A range to be taken back: no whole block in it, never added, the kernel is built with MEMORY_HOTREMOVE."""
+    """A range to be taken back: no whole block in it, younger than the bond, never added; there is MEMORY_HOTREMOVE."""
 
     nothing: Bools
+    younger: Bools
     missing: Bools
     supported: Bools
 
@@ -144,6 +147,7 @@ KMEM_REMOVE: KernelFunction[RemoveFacts] = KernelFunction(
         Check("no-hotremove", always, ok, unless=("kmem-hot-remove",), why="kmem never takes memory back"),
         Check("no-config", lambda s: ~s.supported, ok, why="built without MEMORY_HOTREMOVE"),
         Check("too-small", lambda s: s.nothing, _skipped, needs=("dax-ranges",), why="no whole memory block"),
+        Check("younger", lambda s: s.younger, undefined, why="the device got the range while kmem had it"),
         Check("skipped", lambda s: s.missing, ok, needs=("kmem-skips-never-added",), why="was never added"),
         Check("missing", lambda s: s.missing, undefined, why="takes back what it never added"),
         Check("remove", always, ok, why="the range was added"),
@@ -179,6 +183,7 @@ class IdFacts:
 
 _yes, _no = Answer("yes", 1), Answer("no", 0)
 _BY_REGION = ("dax-driver-by-region",)
+_BIND_CODES = ("bind-returns-probe-code",)
 
 DAX_MATCH: KernelFunction[MatchFacts] = KernelFunction(
     "dax_bus_match",
@@ -214,9 +219,13 @@ DAX_DRIVER: KernelFunction[DriverFacts] = KernelFunction(
     "dax_driver",
     (
         _absent,
-        Check("unknown", lambda s: ~s.known, error(errno.ENODEV), why="no such device"),
+        Check("unknown", lambda s: ~s.known, error(errno.ENODEV), why="no such device on the bus"),
         Check("not-bound", lambda s: s.unbind & ~s.bound, error(errno.ENODEV), why="not bound to that driver"),
-        Check("bound", lambda s: ~s.unbind & s.bound, undefined, why="bound already; what kernels say is not known"),
+        Check("unmatched", lambda s: ~s.unbind & ~s.matches, error(errno.ENODEV), why="not for this driver"),
+        Check("bound", lambda s: ~s.unbind & s.bound, _BUSY, needs=_BIND_CODES, why="a driver has it"),
+        Check("bound-declined", lambda s: ~s.unbind & s.bound, error(errno.ENODEV), why="a driver has it"),
+        Check("failed", lambda s: s.failed, ok, needs=_BIND_CODES, why="the probe's own code", imposed=True),
+        Check("declined", lambda s: s.failed, error(errno.ENODEV), why="the probe failed, with whatever code"),
         Check("asked", always, ok, why="matching and the driver decide"),
     ),
 )

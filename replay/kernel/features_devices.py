@@ -63,6 +63,28 @@ DEVICES = (
         "acpi/nfit, device-dax: Identify differentiated memory with a unique numa-node",
     ),
     Feature(
+        "dax-class-compat",
+        "built with DEV_DAX_PMEM_COMPAT, devdax namespaces are devices of /sys/class/dax, not of the bus; dropped in v5.17 "
+        "(83762cb5c7c4)",
+        "v5.1",
+        "730926c3b099",
+        "device-dax: Add /sys/class/dax backwards compatibility",
+    ),
+    Feature(
+        "dax-mapping-ignores-misaligned",
+        "a write of a misaligned size to the mapping file of a dax device succeeds without effect, instead of -ENXIO",
+        "v6.9",
+        "c05ae9d85b47",
+        "dax/bus.c: replace driver-core lock usage by a local rwsem",
+    ),
+    Feature(
+        "bind-returns-probe-code",
+        "a write to bind returns the code of the driver's probe, and -EBUSY for a device that has a driver; -ENODEV before",
+        "v5.14",
+        "ef6dcbdd8eb2",
+        "driver core: Flow the return code from ->probe() through to sysfs bind",
+    ),
+    Feature(
         "e820-target-affinity",
         "e820 persistent memory takes its target_node from the firmware's memory affinity; numa_node is the nearest online",
         "v5.10",
@@ -91,6 +113,18 @@ DEVICES = (
         "namespace-page-size",
         "the info block of a namespace says the sizes of page and struct page (minor version 4)",
         "v5.4",
+    ),
+    Feature(
+        "namespace-alignments",
+        "an info block of devdax whose alignment the kernel cannot map is refused",
+        "v5.4",
+    ),
+    Feature(
+        "pmem-error-granularity",
+        "an error in persistent memory makes a bad range of the size that the hardware reports, not of one cache line",
+        "v5.19",
+        "7917f9cdb503",
+        "acpi/nfit: rely on mce->misc to determine poison granularity",
     ),
     Feature(
         "namespace-start-aligned",

@@ -1,4 +1,4 @@
-"""How nvdimm lays out fsdax and devdax namespaces, and which nodes it gives them (walk semantics 3.4 and 5.2).
+"""How nvdimm lays out fsdax and devdax namespaces (walk semantics 3.4, 3.5).
 
 A namespace starts with an info block (8 KiB, rounded up to a page). In *dev* mode the memmap follows it, within the
 namespace (an altmap); in *mem* mode the memmap lives in RAM and the info block counts as data. Addresses and sizes in bytes
@@ -8,14 +8,14 @@ unless said, ends exclusive.
 from __future__ import annotations
 
 import errno
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
-from enum import StrEnum
+from collections.abc import Callable
+from dataclasses import dataclass
 from operator import attrgetter
 
 from replay.errors import UsageError
 from replay.kernel.calls import Kernel, always, error, fact, ok
-from replay.kernel.decision import Answer, Bools, Check, KernelFunction
+from replay.kernel.decision import Bools, Check, KernelFunction
+from replay.machine.devices import InfoBlock, Mode
 from replay.machine.geometry import SUBSECTION_SHIFT, Geometry
 from replay.machine.machine import Machine
 from replay.machine.pagemaps import Altmap, Pagemap
@@ -24,20 +24,17 @@ from replay.machine.resources import Region
 __all__ = (
     "ND_PFN_INIT",
     "ND_PFN_VALIDATE",
-    "REGION_NODES",
     "InfoBlock",
     "InitFacts",
     "Layout",
     "Mode",
     "Namespace",
-    "NodeFacts",
-    "NodeSource",
-    "Nodes",
-    "RegionNodes",
     "ValidateFacts",
+    "alignments",
     "attach",
     "create",
-    "region_nodes",
+    "info_span",
+    "unreadable",
 )
 
 _INFO_BYTES = 8 << 10
@@ -46,13 +43,6 @@ _STRUCT_PAGE_BYTES = 64
 _UNIT = 1 << SUBSECTION_SHIFT
 
 Spans = tuple[tuple[int, int], ...]
-
-
-class Mode(StrEnum):
-    """Where the memmap of a namespace lives, in the words of ndctl."""
-
-    DEV = "dev"
-    MEM = "mem"
 
 
 @dataclass(frozen=True)
@@ -84,27 +74,6 @@ class Namespace:
     def end(self) -> int:
         """Address after the last byte."""
         return self.start + self.size
-
-
-@dataclass(frozen=True)
-class InfoBlock:
-    """What the info block on the medium says.
-
-    Attributes:
-        dataoff: bytes from the padded start to the data.
-        start_pad: bytes left out at the start.
-        end_trunc: bytes left out at the end.
-        align: alignment of the data.
-        mode: where the memmap lives.
-        minor: minor version.
-    """
-
-    dataoff: int
-    start_pad: int
-    end_trunc: int
-    align: int
-    mode: Mode
-    minor: int
 
 
 @dataclass(frozen=True)
@@ -161,6 +130,9 @@ class ValidateFacts:
     """What the validation of an existing info block looks at: booleans, or arrays of them.
 
     Attributes:
+        unreadable: it lies on a bad block.
+        page_size: its memmap is for smaller pages than the kernel's.
+        unsupported: the alignment of a devdax namespace is none that the kernel maps.
         settings: mode or alignment of the namespace were changed since.
         capacity: the alignment exceeds the namespace.
         beyond: the data would start behind the namespace.
@@ -169,6 +141,9 @@ class ValidateFacts:
         no_data: nothing is left for data.
     """
 
+    unreadable: Bools
+    page_size: Bools
+    unsupported: Bools
     settings: Bools
     capacity: Bools
     beyond: Bools
@@ -190,6 +165,15 @@ def _refusal(name: str, number: int, why: str) -> tuple[Check[ValidateFacts], ..
 ND_PFN_VALIDATE: KernelFunction[ValidateFacts] = KernelFunction(
     "nd_pfn_validate",
     (
+        Check("unreadable", lambda s: s.unreadable, _NO_ROOM, why="the info block lies on a bad block"),
+        Check("page-size", lambda s: s.page_size, _UNSUPPORTED, needs=("namespace-page-size",), why="of larger pages"),
+        Check(
+            "alignment",
+            lambda s: s.unsupported,
+            _UNSUPPORTED,
+            needs=("namespace-alignments",),
+            why="devdax, of an alignment that the kernel does not map",
+        ),
         *_refusal("settings", errno.EINVAL, "mode or alignment were changed since"),
         *_refusal("capacity", errno.EINVAL, "the alignment exceeds the namespace"),
         *_refusal("beyond", errno.EBUSY, "the data starts behind the namespace"),
@@ -230,7 +214,9 @@ def create(
     check = function.decide(facts, kernel.features)
     ret = function.checks[check].answer.value
     minor = 2 + kernel.has("namespace-subsection-layout") + kernel.has("namespace-page-size")
-    return check, ret, None if ret else InfoBlock(dataoff, pad, trunc, namespace.align, namespace.mode, minor)
+    page_size = 1 << machine.geometry.page_shift if kernel.has("namespace-page-size") else None
+    info = InfoBlock(dataoff, pad, trunc, namespace.align, namespace.mode, minor, namespace.devdax, page_size)
+    return check, ret, None if ret else info
 
 
 def _section_padding(machine: Machine, kernel: Kernel, namespace: Namespace, neighbours: Spans) -> tuple[int, int]:
@@ -280,6 +266,9 @@ def attach(
     """
     start, end, shift = namespace.start + info.start_pad, namespace.end - info.end_trunc, geometry.page_shift
     facts = ValidateFacts(
+        unreadable=fact(False),
+        page_size=fact(info.mode is Mode.DEV and (info.page_size or 0) > 1 << shift),
+        unsupported=fact(info.devdax and info.align not in alignments(geometry)),
         settings=fact((info.align, info.mode) != (namespace.align, namespace.mode)),
         capacity=fact(info.align > namespace.size),
         beyond=fact(info.dataoff >= namespace.size),
@@ -298,104 +287,22 @@ def attach(
     return check, ret, None if ret else Layout(((first, last),), altmap, first + dataoff)
 
 
-class NodeSource(StrEnum):
-    """Who describes a region of persistent memory."""
-
-    NFIT = "nfit"
-    E820 = "e820"
-    DEVICE_TREE = "device-tree"
-
-
-@dataclass(frozen=True)
-class NodeFacts:
-    """What decides about the nodes of a region: booleans, or arrays of them.
-
-    Attributes:
-        nfit: described by an NFIT range.
-        proximity: which has a valid proximity domain.
-        e820: from the e820 map.
-    """
-
-    nfit: Bools
-    proximity: Bools
-    e820: Bools
+def alignments(geometry: Geometry) -> tuple[int, int, int]:
+    """Return what device-dax can map with: a page, and what entries of the next two levels of page tables map."""
+    shift = geometry.page_shift
+    levels = (shift, 2 * shift - 3, 3 * shift - 6)  # a table is a page of 8-byte entries
+    return 1 << levels[0], 1 << levels[1], 1 << levels[2]
 
 
-REGION_NODES: KernelFunction[NodeFacts] = KernelFunction(
-    "region_nodes",
-    (
-        Check("unknown", lambda s: s.nfit & ~s.proximity, Answer("unknown", 0), why="no proximity domain"),
-        Check("domain", lambda s: s.nfit, Answer("domain", 1), why="the node of the proximity domain"),
-        Check(
-            "affinity", lambda s: s.e820, Answer("affinity", 1), needs=("e820-target-affinity",), why="firmware's word"
-        ),
-        Check("own", always, Answer("own", 1), why="the node of the address or of the device"),
-    ),
-)
+def unreadable(kernel: Kernel) -> tuple[int, int]:
+    """Return (check index of ``ND_PFN_VALIDATE``, return code) of an info block that lies on a bad block."""
+    clear = fact(False)
+    facts = ValidateFacts(fact(True), clear, clear, clear, clear, clear, clear, clear, clear)
+    function = kernel.function(ND_PFN_VALIDATE)
+    check = function.decide(facts, kernel.features)
+    return check, function.checks[check].answer.value
 
 
-@dataclass
-class Nodes:
-    """NUMA nodes of a machine.
-
-    Attributes:
-        online: nodes with memory or processors in use.
-        of_proximity: node of each proximity domain met so far; a new one gets the lowest free number.
-        distances: distance of two nodes, 20 where it is not given.
-    """
-
-    online: frozenset[int]
-    of_proximity: dict[int, int] = field(default_factory=dict)
-    distances: Mapping[tuple[int, int], int] = field(default_factory=dict)
-
-    def domain(self, proximity: int) -> int:
-        """Return the node of a proximity domain, allocating one if it is new."""
-        used = set(self.of_proximity.values())
-        free = next(n for n in range(len(used) + 1) if n not in used)
-        return self.of_proximity.setdefault(proximity, free)
-
-    def nearest_online(self, node: int) -> int:
-        """Return the node itself if online (or -1), else the nearest online one, the lowest of several."""
-        if node < 0 or node in self.online or not self.online:
-            return node
-        return min(sorted(self.online), key=lambda n: self.distances.get((node, n), 20))
-
-
-@dataclass(frozen=True)
-class RegionNodes:
-    """The nodes of a region, -1 for unknown.
-
-    Attributes:
-        numa_node: an online node near the memory.
-        target_node: node of the memory itself, perhaps offline; sysfs hides -1; None: the kernel has no such thing.
-    """
-
-    numa_node: int
-    target_node: int | None
-
-
-def region_nodes(
-    kernel: Kernel,
-    nodes: Nodes,
-    source: NodeSource,
-    *,
-    proximity: int | None = None,
-    node: int = -1,
-    affinity: int = -1,
-) -> RegionNodes:
-    """Return the nodes of a region.
-
-    Args:
-        kernel: whose rules apply.
-        nodes: of the machine; a new proximity domain is added.
-        source: who describes the region.
-        proximity: proximity domain of an NFIT range, None if not valid.
-        node: node of the address (e820) or of the device (device tree), as the running kernel knows it.
-        affinity: node of the address in the firmware's memory affinity table (e820).
-    """
-    facts = NodeFacts(fact(source is NodeSource.NFIT), fact(proximity is not None), fact(source is NodeSource.E820))
-    domain = -1 if proximity is None else nodes.domain(proximity)
-    found = {"unknown": -1, "domain": domain, "affinity": affinity, "own": node}
-    rule = REGION_NODES.checks[REGION_NODES.decide(facts, kernel.features)].id
-    numa_node = found[rule] if rule == "own" else nodes.nearest_online(found[rule])
-    return RegionNodes(numa_node, found[rule] if kernel.has("dax-target-node") else None)
+def info_span(namespace_start: int) -> tuple[int, int]:
+    """Return the bytes ``[start, end)`` of a namespace's info block."""
+    return namespace_start + _INFO_BYTES // 2, namespace_start + _INFO_BYTES

@@ -12,8 +12,8 @@ from replay.kernel.block_size import MEMORY_BLOCK_SIZE
 from replay.kernel.decision import KernelFunction
 from replay.kernel.kill import KILL_ACCESSING_PROCESS, KILL_PROCS, KILL_PROCS_2009
 from replay.kernel.memory_failure import MEMORY_FAILURE
-from replay.kernel.namespace import REGION_NODES
 from replay.kernel.poison_2009 import MEMORY_FAILURE_2009
+from replay.kernel.region_nodes import REGION_NODES
 from replay.kernel.soft_offline import SOFT_OFFLINE_PAGE
 from replay.kernel.unpoison import UNPOISON_MEMORY
 

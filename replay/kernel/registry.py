@@ -8,14 +8,16 @@ from itertools import accumulate
 from typing import Any
 
 from replay.errors import UsageError
+from replay.kernel.badblocks import BADBLOCKS, BadblocksCall
 from replay.kernel.calls import Call
 from replay.kernel.dax_rules import DAX_FUNCTIONS
 from replay.kernel.dax_sizes import DAX_DEVICE, SizeCall
 from replay.kernel.decision import Check, KernelFunction
-from replay.kernel.device_calls import DAX_REGION, NAMESPACE, DeviceCall, DriverCall, NamespaceCall, RegionCall
+from replay.kernel.device_calls import DAX_REGION, DeviceCall, DriverCall, RegionCall
 from replay.kernel.hotplug import AddMemory, RemoveMemory
 from replay.kernel.memremap import MemremapPages, MemunmapPages
 from replay.kernel.namespace import ND_PFN_INIT, ND_PFN_VALIDATE
+from replay.kernel.namespace_calls import NAMESPACE, NamespaceCall
 from replay.kernel.online import MemoryBlockOffline, MemoryBlockOnline, OfflinePages, OnlinePages
 from replay.kernel.reserve import ResourceInsert, ResourceRemove
 from replay.kernel.resource_queries import PGMAP_PFN_VALID, REGION_INTERSECTS, WALK_SYSTEM_RAM_RANGE
@@ -53,6 +55,7 @@ DEVICE_CALL_TYPES: dict[EventKind, type[DeviceCall]] = {
     EventKind.DAX_DEVICE: SizeCall,
     EventKind.DAX_DRIVER: DriverCall,
     EventKind.NAMESPACE: NamespaceCall,
+    EventKind.BADBLOCKS: BadblocksCall,
 }
 DEVICE_FUNCTIONS: tuple[KernelFunction[Any], ...] = (
     DAX_REGION,
@@ -61,6 +64,7 @@ DEVICE_FUNCTIONS: tuple[KernelFunction[Any], ...] = (
     ND_PFN_INIT,
     ND_PFN_VALIDATE,
     *DAX_FUNCTIONS,
+    BADBLOCKS,
 )
 
 FUNCTIONS: dict[EventKind, KernelFunction[Any]] = {

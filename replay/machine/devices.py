@@ -7,7 +7,7 @@ from enum import StrEnum
 
 from replay.trace.schema import DaxDriver
 
-__all__ = ("Claim", "DaxDevice", "DaxRegion", "Devices", "Driver", "NamespaceState")
+__all__ = ("Claim", "DaxDevice", "DaxRegion", "Devices", "Driver", "InfoBlock", "Mode", "NamespaceState")
 
 Spans = tuple[tuple[int, int], ...]
 
@@ -22,6 +22,38 @@ class Driver(StrEnum):
     def number(self) -> DaxDriver:
         """What traces call it."""
         return DaxDriver.KMEM if self is Driver.KMEM else DaxDriver.DEVICE_DAX
+
+
+class Mode(StrEnum):
+    """Where the memmap of a namespace lives, in the words of ndctl."""
+
+    DEV = "dev"
+    MEM = "mem"
+
+
+@dataclass(frozen=True)
+class InfoBlock:
+    """What the info block on the medium of a namespace says.
+
+    Attributes:
+        dataoff: bytes from the padded start to the data.
+        start_pad: bytes left out at the start.
+        end_trunc: bytes left out at the end.
+        align: alignment of the data.
+        mode: where the memmap lives.
+        minor: minor version.
+        devdax: devdax instead of fsdax.
+        page_size: bytes, as the block says it (from minor version 4 on); None where it does not.
+    """
+
+    dataoff: int
+    start_pad: int
+    end_trunc: int
+    align: int
+    mode: Mode
+    minor: int
+    devdax: bool = False
+    page_size: int | None = None
 
 
 @dataclass(frozen=True)
@@ -73,6 +105,8 @@ class DaxDevice:
         align: alignment of what it maps, bytes.
         claim: what device_dax maps, None for the ranges themselves.
         pgmap: pagemap that device_dax mapped, 0 for none.
+        held: ranges that device_dax claimed; the device may have got more since.
+        on_bus: drivers can be bound and unbound; not so a device of the class /sys/class/dax.
     """
 
     region: DaxRegion
@@ -85,6 +119,8 @@ class DaxDevice:
     align: int = 2 << 20
     claim: Claim | None = None
     pgmap: int = 0
+    held: Spans = ()
+    on_bus: bool = True
 
     @property
     def name(self) -> str:
@@ -115,6 +151,7 @@ class Devices:
         daxes: devices by name.
         namespaces: by name.
         ids: names that each driver was told, in the order in which drivers are asked.
+        infos: info blocks on the medium, by name and first byte of their namespace; they outlive its use.
     """
 
     def __init__(self) -> None:
@@ -122,3 +159,4 @@ class Devices:
         self.daxes: dict[str, DaxDevice] = {}
         self.namespaces: dict[str, NamespaceState] = {}
         self.ids: dict[Driver, set[str]] = {driver: set() for driver in Driver}
+        self.infos: dict[tuple[str, int], InfoBlock] = {}

@@ -34,6 +34,7 @@ class Machine:
         pages: descriptions of pages, and the marks that memory errors leave.
         tasks: tasks and what they map.
         devices: dax devices and namespaces.
+        badblocks: sectors of 512 bytes that are known to be bad, intervals.
         nodes: NUMA node plus one of memory that the kernel took over, pfn intervals.
         marks: state that a candidate keeps.
         max_pfn: end of the highest page the kernel has taken over.
@@ -53,6 +54,7 @@ class Machine:
         self.tasks = Tasks(geometry.page_shift)
         self.marks = Marks()
         self.devices = Devices()
+        self.badblocks = IntervalMap()
         self.max_pfn = 0
         self.touched: list[tuple[int, int]] = []
         self._refresh_ram(0, 1 << 64 - geometry.page_shift)

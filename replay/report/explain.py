@@ -18,6 +18,7 @@ from replay.kernel.decision import Check
 from replay.kernel.features import FEATURES
 from replay.kernel.poison_calls import PoisonAnswer
 from replay.kernel.poison_types import decode
+from replay.report.machine import print_change
 from replay.trace.outcomes import CHECK_NONE
 from replay.trace.poison import NO_ACTION
 from replay.trace.schema import DEVICE_CALLS, POISON_CALLS, TRANSITIONS, EventKind
@@ -78,6 +79,12 @@ def explanation_facts(e: Explanation, recorded_kernel: str) -> dict[str, object]
             for asked in e.asked
         ],
         "machine": None if e.around is None else e.around.to_dict(),
+        "change": None
+        if e.change is None
+        else {
+            "until": e.change.until,
+            **{part: [{"sign": n.sign, **n.fact} for n in lines] for part, lines in e.change.parts.items()},
+        },
     }
 
 
@@ -135,6 +142,8 @@ def _print_one(out: Console, e: Explanation, *, every: bool) -> None:
             table.caption = f"{passed} checks before it do not hold; --all shows them"
             table.caption_justify = "left"
         out.print(table)
+    if e.change is not None:
+        print_change(out, e.change, every=every)
 
 
 _MANY = 14  # checks; of longer lists only the deciding one is shown, unless all are wanted
@@ -177,7 +186,11 @@ def _answer(e: Explanation) -> str:
         return ", ".join(facts)
     if e.kind in DEVICE_CALLS:
         waits = e.answer["check"] == CHECK_NONE
-        return "not yet: the last row of the call has the verdict" if waits else f"returns {e.answer['ret']}"
+        return (
+            "not yet: the trace ends before the last row of the call, which has the verdict"
+            if waits
+            else f"returns {e.answer['ret']}"
+        )
     if not e.asked:
         return "nothing"
     decided = e.asked[0].decided

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import itertools
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from rich import box
@@ -10,19 +11,10 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from replay.machine.machine import Machine
+from replay.compare.memory_facts import Change, Facts, Line, memory_facts
 from replay.session import Moment
-from replay.trace.schema import PgmapType, SectionFlags
 
-__all__ = ("machine_facts", "print_machine")
-
-_LETTERS = (
-    (SectionFlags.PRESENT, "present"),
-    (SectionFlags.HAS_MEM_MAP, "mem_map"),
-    (SectionFlags.ONLINE, "online"),
-    (SectionFlags.EARLY, "early"),
-    (SectionFlags.TAINT_ZONE_DEVICE, "taint"),
-)
+__all__ = ("machine_facts", "print_change", "print_machine")
 
 
 def machine_facts(moment: Moment) -> dict[str, Any]:
@@ -32,113 +24,17 @@ def machine_facts(moment: Moment) -> dict[str, Any]:
     Neighbouring sections (and blocks) that are alike stand together.
     """
     m = moment.machine
+    facts: dict[str, Any] = memory_facts(m)
+    ids = {driver.value: sorted(names) for driver, names in m.devices.ids.items()}
     return {
         "trace": moment.trace,
         "digest": moment.digest,
         "profile": moment.profile.name,
         "row": moment.row,
         "rows": moment.rows,
+        **facts,
         "max_pfn": m.max_pfn,
-        "resources": [
-            {"depth": depth, "start": n.start, "end": n.end, "name": n.name, "busy": n.busy, "ram": n.ram}
-            for depth, n in m.resources.walk()
-        ],
-        "sections": list(_sections(m)),
-        "blocks": list(_blocks(m)),
-        "pagemaps": _pagemaps(m),
-        **_devices(m),
-    }
-
-
-def _sections(m: Machine) -> Iterator[dict[str, Any]]:
-    """Yield runs of sections with the same flags and subsections."""
-    g, run = m.geometry, None
-    full = (1 << g.subsections_per_section) - 1
-    for section in m.sections.numbers().tolist():
-        flags = m.sections.flags(section)
-        bits = int("".join("01"[bit] for bit in m.sections.bits(section)[::-1].tolist()), 2)
-        if run and (run["last"], run["key"]) == (section - 1, (flags, bits)):
-            run["last"] = section
-            continue
-        if run:
-            yield _section_run(m, run, full)
-        run = {"first": section, "last": section, "key": (flags, bits)}
-    if run:
-        yield _section_run(m, run, full)
-
-
-def _section_run(m: Machine, run: dict[str, Any], full: int) -> dict[str, Any]:
-    flags, bits = run["key"]
-    shift = m.geometry.section_shift
-    return {
-        "first": run["first"],
-        "last": run["last"],
-        "first_pfn": run["first"] << shift,
-        "end_pfn": run["last"] + 1 << shift,
-        "flags": [name for flag, name in _LETTERS if flags & flag],
-        "populated": None if bits == full else f"{bits:#x}",
-    }
-
-
-def _blocks(m: Machine) -> Iterator[dict[str, Any]]:
-    """Yield runs of memory blocks of the same state and node."""
-    pages = m.geometry.pages_per_block
-    run: dict[str, Any] | None = None
-    for number, online in sorted(m.blocks.items()):
-        state = "online" if online else "offline"
-        node = m.node_of(number * pages + pages - 1)
-        if run and (run["last"], run["state"], run["node"]) == (number - 1, state, node):
-            run["last"], run["end_pfn"] = number, (number + 1) * pages
-            continue
-        if run:
-            yield run
-        run = {"first": number, "last": number, "first_pfn": number * pages, "end_pfn": (number + 1) * pages}
-        run |= {"state": state, "node": node}
-    if run:
-        yield run
-
-
-def _pagemaps(m: Machine) -> list[dict[str, Any]]:
-    return [
-        {
-            "id": p.id,
-            "type": PgmapType(p.type).name.lower(),
-            "state": "dying" if p.dying else "mapped",
-            "ranges": [{"first_pfn": start, "end_pfn": end} for start, end in p.ranges],
-            "altmap": None if p.altmap is None else vars(p.altmap) | {"first_data_pfn": p.data_spans()[0][0]},
-            "node": p.node,
-        }
-        for p in sorted(m.pagemaps.by_id.values(), key=lambda p: p.id)
-        if not p.gone
-    ]
-
-
-def _devices(m: Machine) -> dict[str, Any]:
-    d = m.devices
-    return {
-        "namespaces": [
-            {
-                "name": name,
-                "start": n.reserved[0],
-                "end": n.reserved[1],
-                "device": n.device.name if n.device else None,
-                "pagemap": n.pgmap or None,
-            }
-            for name, n in sorted(d.namespaces.items())
-        ],
-        "dax": [
-            {
-                "name": name,
-                "ranges": [{"start": first, "end": last} for first, last in device.ranges],
-                "driver": device.driver.value if device.driver else None,
-                "target_node": device.region.target_node,
-                "added": list(device.added),
-                "hotremove_failed": device.hotremove_failed,
-                "pagemap": device.pgmap or None,
-            }
-            for name, device in sorted(d.daxes.items())
-        ],
-        "dax_ids": {driver.value: sorted(names) for driver, names in d.ids.items()},
+        "dax_ids": ids,
     }
 
 
@@ -151,30 +47,114 @@ def print_machine(out: Console, facts: dict[str, Any]) -> None:
     )
     out.print("\n[bold]resources[/bold] (as /proc/iomem; * busy)")
     for r in facts["resources"]:
-        line = f"{'  ' * r['depth']}{r['start']:08x}-{r['end']:08x} : {r['name']}{' *' if r['busy'] else ''}"
-        out.print(line, markup=False, soft_wrap=True)
-    _table(out, "sections", ("sections", "pfns", "flags", "populated subsections"), [
-        (_span(s["first"], s["last"]), _pfns(s), " ".join(s["flags"]), s["populated"] or "all") for s in facts["sections"]
-    ])  # fmt: skip
-    _table(out, "memory blocks", ("blocks", "pfns", "state", "node"), [
-        (_span(b["first"], b["last"]), _pfns(b), b["state"], "" if b["node"] is None else str(b["node"]))
-        for b in facts["blocks"]
-    ])  # fmt: skip
-    _table(out, "pagemaps", ("id", "type", "state", "pfns", "altmap"), [
-        (str(p["id"]), p["type"], p["state"], ", ".join(map(_pfns, p["ranges"])), _altmap(p["altmap"]))
-        for p in facts["pagemaps"]
-    ])  # fmt: skip
-    _table(out, "namespaces", ("name", "claims", "dax device", "pagemap"), [
-        (n["name"], f"{n['start']:#x}-{n['end']:#x}", n["device"] or "", str(n["pagemap"] or ""))
-        for n in facts["namespaces"]
-    ])  # fmt: skip
-    _table(out, "dax devices", ("name", "bytes", "driver", "target node", "pagemap", "memory"), [
-        (
-            d["name"], ", ".join(f"{r['start']:#x}-{r['end']:#x}" for r in d["ranges"]), d["driver"] or "none",
-            str(d["target_node"]), str(d["pagemap"] or ""), _memory(d),
+        out.print(_resource(r), markup=False, soft_wrap=True)
+    for part in ("sections", "blocks", "pagemaps", "namespaces", "dax", "info_blocks", "badblocks"):
+        title, columns, cells = _TABLES[part]
+        _table(out, title, columns, [cells(fact) for fact in facts[part]])
+
+
+def print_change(out: Console, change: Change, *, every: bool = False) -> None:
+    """Print what differs between two moments: every part that changed, with what came (+) and what went (-).
+
+    Of the resource tree, that is all below the top level entries that something changed below or at; ``every``: all of it.
+    """
+    out.print(f"what it changed, until row {change.until:,} is reached" + ("" if change.parts else ": nothing"))
+    for part, lines in change.parts.items():
+        if part == "resources":
+            out.print("  resources (as /proc/iomem; * busy)", highlight=False)
+            _print_tree(out, lines, every=every)
+            continue
+        out.print(f"  {_TABLES[part][0]}", highlight=False)
+        for line in lines:
+            if line.sign != " ":
+                _print_line(out, line.sign, _words(part, line.fact))
+
+
+def _print_tree(out: Console, lines: Sequence[Line], *, every: bool) -> None:
+    tops = [at for at, line in enumerate(lines) if not line.fact["depth"]]
+    hidden = 0
+    for start, end in itertools.pairwise((*tops, len(lines))):
+        part = lines[start:end]
+        if not every and all(line.sign == " " for line in part):
+            hidden += len(part)
+            continue
+        for line in part:
+            _print_line(out, line.sign, _resource(line.fact))
+    if hidden:
+        out.print(
+            f"    and {hidden} {'entry' if hidden == 1 else 'entries'} as before; --all shows them",
+            style="dim",
+            highlight=False,
         )
-        for d in facts["dax"]
-    ])  # fmt: skip
+
+
+def _print_line(out: Console, sign: str, text: str) -> None:
+    style = {"+": "green", "-": "red"}.get(sign, "dim")
+    out.print(f"  {sign} {text}", style=style, markup=False, highlight=False, soft_wrap=True)
+
+
+def _words(part: str, fact: Facts) -> str:
+    """Return a fact in one line, as its row of a table with the names of the columns."""
+    _, columns, cells = _TABLES[part]
+    first, *rest = zip(columns, cells(fact), strict=True)
+    return "  ".join([f"{first[0]} {first[1]}", *(f"{name} {text}" for name, text in rest if text)])
+
+
+def _resource(r: Facts) -> str:
+    return f"{'  ' * r['depth']}{r['start']:08x}-{r['end']:08x} : {r['name']}{' *' if r['busy'] else ''}"
+
+
+def _section_cells(s: Facts) -> tuple[str, ...]:
+    return _span(s["first"], s["last"]), _pfns(s), " ".join(s["flags"]), s["populated"] or "all"
+
+
+def _block_cells(b: Facts) -> tuple[str, ...]:
+    return _span(b["first"], b["last"]), _pfns(b), b["state"], "" if b["node"] is None else str(b["node"])
+
+
+def _pagemap_cells(p: Facts) -> tuple[str, ...]:
+    return str(p["id"]), p["type"], p["state"], ", ".join(map(_pfns, p["ranges"])), _altmap(p["altmap"])
+
+
+def _namespace_cells(n: Facts) -> tuple[str, ...]:
+    return n["name"], f"{n['start']:#x}-{n['end']:#x}", n["device"] or "", str(n["pagemap"] or "")
+
+
+def _dax_cells(d: Facts) -> tuple[str, ...]:
+    spans = ", ".join(f"{r['start']:#x}-{r['end']:#x}" for r in d["ranges"])
+    driver = d["driver"] or "none"
+    return (
+        d["name"],
+        spans,
+        driver if d["on_bus"] else f"{driver}, in the class",
+        str(d["target_node"]),
+        str(d["pagemap"] or ""),
+        _memory(d),
+    )
+
+
+def _info_cells(i: Facts) -> tuple[str, ...]:
+    kind = f"{i['kind']}, memmap in {'RAM' if i['memmap'] == 'mem' else 'the device'}"
+    sizes = (f"{i[name]:#x}" for name in ("align", "start_pad", "dataoff", "end_trunc"))
+    return f"{i['namespace']} at {i['namespace_start']:#x}", kind, *sizes, f"1.{i['minor']}"
+
+
+_Cells = Callable[[Facts], tuple[str, ...]]
+_TABLES: dict[str, tuple[str, tuple[str, ...], _Cells]] = {
+    "sections": ("sections", ("sections", "pfns", "flags", "populated subsections"), _section_cells),
+    "blocks": ("memory blocks", ("blocks", "pfns", "state", "node"), _block_cells),
+    "pagemaps": ("pagemaps", ("id", "type", "state", "pfns", "altmap"), _pagemap_cells),
+    "namespaces": ("namespaces", ("name", "claims", "dax device", "pagemap"), _namespace_cells),
+    "dax": ("dax devices", ("name", "bytes", "driver", "target node", "pagemap", "memory"), _dax_cells),
+    "info_blocks": (
+        "info blocks on the medium",
+        ("namespace", "kind", "alignment", "padding", "data from", "cut off", "version"),
+        _info_cells,
+    ),
+    "badblocks": ("bad ranges", ("bytes",), lambda b: (f"{b['start']:#x}-{b['end']:#x}",)),
+    "dax_ids": ("what drivers were told", ("driver", "names"), lambda i: (i["driver"], " ".join(i["names"]))),
+    "max_pfn": ("max_pfn", ("max_pfn",), lambda i: (f"{i['max_pfn']:#x}",)),
+}
 
 
 def _table(out: Console, title: str, columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> None:

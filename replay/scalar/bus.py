@@ -6,8 +6,8 @@ import errno
 import re
 
 from replay.scalar.dax_sizes import ID, Sizes
-from replay.scalar.devices import Device, DeviceCall, DeviceRequest, InUse, Region, Steps, Wanted
-from replay.scalar.namespaces import Layout, lay_out
+from replay.scalar.devices import Device, DeviceCall, DeviceRequest, InUse, Region, Steps, Verdict, Wanted
+from replay.scalar.namespaces import INFO, Block, Layout, block_told, lay_out, new_block, refusal
 from replay.scalar.ranges import Range
 from replay.scalar.state import Altmap
 from replay.trace.outcomes import RET_UNDEFINED
@@ -26,6 +26,7 @@ class Bus(Sizes):
             EventKind.DAX_DEVICE: self.size,
             EventKind.DAX_DRIVER: self.driver,
             EventKind.NAMESPACE: self.namespace,
+            EventKind.BADBLOCKS: self.bad.step,
         }
         return DeviceCall(steps[kind](asked))
 
@@ -39,19 +40,22 @@ class Bus(Sizes):
         if not exists:
             return -errno.ENODEV, "dax_driver/absent"
         device = self.devices.get(asked.name)
-        if device is None:
+        if device is None or not device.on_bus:
             return -errno.ENODEV, "dax_driver/unknown"
         if asked.key == DaxAction.UNBIND:
             if device.driver != driver:
                 return -errno.ENODEV, "dax_driver/not-bound"
             ret, check = yield from self.let_go(device)
             return (ret, check) if ret else (0, "dax_driver/asked")
+        if not self.matches(driver, device)[0]:
+            return -errno.ENODEV, "dax_driver/unmatched"
+        tells = self.state.has("bind-returns-probe-code")
         if device.driver != DaxDriver.NONE:
-            return RET_UNDEFINED, "dax_driver/bound"
-        matched, how = self.matches(driver, device)
-        if not matched:
-            return -errno.ENODEV, how
-        return (yield from self.probe(driver, device))
+            return (-errno.EBUSY, "dax_driver/bound") if tells else (-errno.ENODEV, "dax_driver/bound-declined")
+        ret, check = yield from self.probe(driver, device)
+        if ret in (0, RET_UNDEFINED):
+            return ret, check
+        return (ret, "dax_driver/failed") if tells else (-errno.ENODEV, "dax_driver/declined")
 
     def tell(self, driver: int, asked: DeviceRequest) -> Steps:
         """A driver is told a name, or forgets it; a new name is tried at once."""
@@ -66,7 +70,7 @@ class Bus(Sizes):
         again = name in self.ids[driver]
         self.ids[driver].add(name)
         for device in list(self.devices.values()):
-            if device.driver == DaxDriver.NONE and self.matches(driver, device)[0]:
+            if device.on_bus and device.driver == DaxDriver.NONE and self.matches(driver, device)[0]:
                 yield from self.probe(driver, device)
         return 0, "dax_id/again" if again else "dax_id/stored"
 
@@ -95,7 +99,10 @@ class Bus(Sizes):
         return 0, "dax_region/changed"
 
     def namespace(self, asked: DeviceRequest) -> Steps:
-        """A namespace is put to use or given up."""
+        """A namespace is put to use or given up, or its info block is told."""
+        if asked.key == DaxAction.INFO:
+            self.media[asked.name, asked.bytes[0]] = block_told(asked, self.state.resources.page)
+            return 0, "namespace/told"
         used = self.namespaces.get(asked.name)
         if asked.key == DaxAction.DELETE:
             if used is None:
@@ -111,17 +118,47 @@ class Bus(Sizes):
             return 0, "namespace/changed"
         if used is not None:
             return -errno.EBUSY, "namespace/exists"
-        if not asked.flags & (NamespaceFlags.FSDAX | NamespaceFlags.DEVDAX):
-            whole_units = not any(edge % (2 << 20) for edge in asked.bytes)
-            page = self.state.resources.page
-            pfns = (asked.bytes[0] // page, asked.bytes[1] // page)
-            mapped = asked.flags & NamespaceFlags.LEGACY and whole_units
-            return (yield from self.block_device(asked, (pfns, None) if mapped else None))
-        layout = lay_out(self.state, asked.bytes, asked.flags, asked.value or 2 << 20)
-        if not isinstance(layout, Layout):
-            return layout
-        if asked.flags & NamespaceFlags.DEVDAX:
-            return (yield from self.dax_device(asked, layout))
+        kept = self.media.get((asked.name, asked.bytes[0])) if asked.flags & NamespaceFlags.KEEP else None
+        if asked.flags & (NamespaceFlags.FSDAX | NamespaceFlags.DEVDAX):
+            return (yield from self.formatted(asked, kept))
+        if kept is not None and not self.bad.in_info_block(asked.bytes[0]):
+            refused = refusal(self.state, asked.bytes, kept, kept.align, ram=kept.ram)
+            if refused is None:
+                return (yield from self.attached(asked, kept))
+            if refused[0] == -errno.EOPNOTSUPP:
+                return refused
+        return (yield from self.raw(asked))
+
+    def raw(self, asked: DeviceRequest) -> Steps:
+        """A namespace without an info block; only those of legacy regions get pages."""
+        whole_units = not any(edge % (2 << 20) for edge in asked.bytes)
+        page = self.state.resources.page
+        pfns = (asked.bytes[0] // page, asked.bytes[1] // page)
+        mapped = asked.flags & NamespaceFlags.LEGACY and whole_units
+        return (yield from self.block_device(asked, (pfns, None) if mapped else None))
+
+    def formatted(self, asked: DeviceRequest, kept: Block | None) -> Steps:
+        """Fsdax or devdax is asked for: by the block that is there if it is of that kind, else by a new one."""
+        align, ram = asked.value or 2 << 20, bool(asked.flags & NamespaceFlags.MAP_MEM)
+        if self.bad.in_info_block(asked.bytes[0]):
+            return -errno.ENXIO, "nd_pfn_validate/unreadable"
+        block: Block | Verdict | None = kept
+        if kept is None or kept.devdax != bool(asked.flags & NamespaceFlags.DEVDAX):
+            block = new_block(self.state, asked.bytes, asked.flags, align)
+        if not isinstance(block, Block):
+            assert block is not None
+            return block
+        refused = refusal(self.state, asked.bytes, block, align, ram=ram)
+        return refused if refused is not None else (yield from self.attached(asked, block))
+
+    def attached(self, asked: DeviceRequest, block: Block) -> Steps:
+        """Map a namespace as its info block says; errors where its memmap will be are cleared."""
+        self.media[asked.name, asked.bytes[0]] = block
+        if not block.ram:
+            self.bad.take((asked.bytes[0] + INFO, asked.bytes[0] + block.offset))
+        layout = lay_out(self.state, asked.bytes, block)
+        if block.devdax:
+            return (yield from self.dax_device(asked, layout, block.align))
         return (yield from self.block_device(asked, (layout.pfns, layout.altmap)))
 
     def block_device(self, asked: DeviceRequest, mapped: tuple[Range, Altmap | None] | None) -> Steps:
@@ -138,22 +175,24 @@ class Bus(Sizes):
         self.namespaces[asked.name] = used
         return 0, "namespace/changed"
 
-    def dax_device(self, asked: DeviceRequest, layout: Layout) -> Steps:
+    def dax_device(self, asked: DeviceRequest, layout: Layout, align: int) -> Steps:
         """A devdax namespace claims its metadata, the data become a dax device."""
         metadata = (layout.start, layout.data[0])
         if not self.claim(metadata, asked.name, int(ResourceFlags.BUSY)):
             return -errno.EBUSY, "namespace/claimed"
         numbers = re.fullmatch(r"namespace(\d+)\.(\d+)", asked.name, re.ASCII)
         region, index = (int(numbers[1]), int(numbers[2])) if numbers else (0, 0)
-        own = Region(region, asked.node, bytes=layout.data, align=asked.value or 2 << 20)
+        own = Region(region, asked.node, bytes=layout.data, align=align)
         mapped = (layout.pfns, layout.altmap)
         device = Device(f"dax{region}.{index}", own, [layout.data], align=own.align, mapped=mapped)
         self.regions[region] = own
         self.namespaces[asked.name] = InUse(metadata, device)
-        if self.state.has("kmem-driver"):
+        in_class = self.state.has("dax-class-compat") and self.state.config["DEV_DAX_PMEM_COMPAT"]
+        if self.state.has("kmem-driver") and not in_class:
             yield from self.offer(device)
             return 0, "namespace/changed"
-        # No bus: who makes the device maps it.
+        # Not on a bus: who makes the device maps it.
+        device.on_bus = False
         self.devices[device.name] = device
         ret, check = yield from self.map(device)
         if ret:

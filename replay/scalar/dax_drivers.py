@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import errno
 
+from replay.scalar.bad_ranges import BadRanges
 from replay.scalar.devices import Device, InUse, Region, Steps, Verdict, Wanted
+from replay.scalar.namespaces import Block
 from replay.scalar.ranges import Range, round_down, round_up
 from replay.scalar.resources import SYSTEM_RAM
 from replay.scalar.state import Altmap, State
@@ -26,6 +28,8 @@ class Drivers:
         self.namespaces: dict[str, InUse] = {}
         self.ids: dict[int, set[str]] = {DaxDriver.DEVICE_DAX: set(), DaxDriver.KMEM: set()}
         self.own_pagemaps = OWN_PAGEMAPS
+        self.bad = BadRanges(state)
+        self.media: dict[tuple[str, int], Block] = {}  # info blocks, by name and first byte of their namespace
 
     # Who takes a device.
 
@@ -103,6 +107,7 @@ class Drivers:
                 self.give_back(taken)
                 return call.ret, "device_dax_probe/not-mapped"
             device.pgmap = call.pgmap
+        device.claimed = taken
         return 0, "device_dax_probe/mapped"
 
     def mapping(self, ranges: tuple[Range, ...], altmap: Altmap | None, kind: int, node: int) -> Wanted:
@@ -170,13 +175,16 @@ class Drivers:
         ret, check = 0, ""
         if device.driver == DaxDriver.DEVICE_DAX and device.pgmap:
             yield Wanted(EventKind.MEMUNMAP_PAGES, pgmap=device.pgmap)
-            self.give_back(device.ranges)
-            device.pgmap = 0
+            self.give_back(device.claimed)
+            device.pgmap, device.claimed = 0, []
         elif device.driver == DaxDriver.KMEM and state.has("kmem-hot-remove") and state.config["MEMORY_HOTREMOVE"]:
             for number, span in enumerate(device.ranges):
                 start, end = self.whole_blocks(span)
                 if start >= end and state.has("dax-ranges"):
                     continue
+                if number >= len(device.added):
+                    ret, check = RET_UNDEFINED, "kmem_remove/younger"
+                    break
                 if not device.added[number]:
                     if state.has("kmem-skips-never-added"):
                         continue

@@ -1,4 +1,4 @@
-"""Devices of dynamic dax regions: created, sized, aligned, deleted."""
+"""Devices of dynamic dax regions: created, sized, mapped, aligned, deleted (walk.md 5.8)."""
 
 from __future__ import annotations
 
@@ -7,12 +7,12 @@ import re
 
 from replay.scalar.dax_drivers import Drivers
 from replay.scalar.devices import Device, DeviceRequest, Region, Steps, Verdict
-from replay.scalar.ranges import Range
-from replay.trace.outcomes import RET_UNDEFINED
+from replay.scalar.ranges import Range, contains
 from replay.trace.schema import DaxAction, DaxDriver, DaxFlags
 
 __all__ = ("ID", "Sizes")
 
+UNIT = 2 << 20  # what device memory is mapped in
 ID = re.compile(r"dax(0|[1-9][0-9]*)\.(0|[1-9][0-9]*)\n?", re.ASCII)
 
 
@@ -20,10 +20,12 @@ class Sizes(Drivers):
     """What writes to the files of regions and devices do."""
 
     def size(self, asked: DeviceRequest) -> Steps:
-        """A write to create, delete, size or align of a dynamic region or its devices."""
+        """A write to create, delete, size, align or mapping of a dynamic region or its devices."""
         yield from ()
         ret, check = self.size_verdict(asked)
-        if ret == 0:
+        if check == "mapped":
+            self.devices[asked.name].ranges.append(asked.bytes)
+        elif check == "changed":
             numbers = ID.fullmatch(asked.name)
             assert numbers is not None
             region = self.regions[int(numbers[1])]
@@ -45,36 +47,51 @@ class Sizes(Drivers):
         numbers = re.fullmatch(r"dax(\d+)\.(\d+)", asked.name, re.ASCII)
         region = self.regions.get(int(numbers[1])) if numbers else None
         if region is None:
-            return -errno.ENODEV, "no-region"
-        if not region.dynamic:
-            return -errno.ENOENT, "static"
+            return -errno.ENOENT, "no-region"
         device, action = self.devices.get(asked.name), DaxAction(asked.key)
-        left = sum(end - start for start, end in self.gaps(region))
+        if not region.dynamic:
+            shown = action in (DaxAction.SIZE, DaxAction.ALIGN)
+            return (-errno.EACCES, "read-only") if shown else (-errno.ENOENT, "static")
+        gaps = self.gaps(region)
+        left = sum(end - start for start, end in gaps)
         if action == DaxAction.CREATE:
             if device is not None:
                 return -errno.EEXIST, "exists"
             return (0, "changed") if left else (-errno.ENOSPC, "full")
         if device is None:
-            return -errno.ENODEV, "unknown"
+            return (-errno.ENXIO, "victim") if action == DaxAction.DELETE else (-errno.ENOENT, "unknown")
         if action == DaxAction.MAPPING:
-            return RET_UNDEFINED, "mapping"
+            return self.mapping_verdict(asked, device, gaps)
         return self.change_verdict(asked, device, left) or (0, "changed")
+
+    def mapping_verdict(self, asked: DeviceRequest, device: Device, gaps: list[Range]) -> Verdict:
+        """Whether a device gets one more range; nobody asks for its driver."""
+        if (asked.bytes[1] - asked.bytes[0]) % max(device.align, UNIT):
+            ignored = self.state.has("dax-mapping-ignores-misaligned")
+            return (0, "mapping-ignored") if ignored else (-errno.ENXIO, "mapping-unaligned")
+        free = any(contains(gap, asked.bytes) for gap in gaps)
+        return (0, "mapped") if free else (-errno.ENOMEM, "mapping-taken")
 
     def change_verdict(self, asked: DeviceRequest, device: Device, left: int) -> Verdict | None:
         """What stands against a change of a device, whose region has so many bytes left."""
         action = DaxAction(asked.key)
-        size, held = asked.bytes[1] - asked.bytes[0], sum(end - start for start, end in device.ranges)
-        page = self.state.resources.page
-        if (action == DaxAction.SIZE and size % device.align) or (action == DaxAction.ALIGN and asked.value < page):
+        lengths = [end - start for start, end in device.ranges]
+        size, held, page = asked.bytes[1] - asked.bytes[0], sum(lengths), self.state.resources.page
+        entries = page // 8  # of a page table
+        if action == DaxAction.SIZE and size % max(device.align, UNIT):
+            return -errno.EINVAL, "unaligned"
+        if action == DaxAction.ALIGN and asked.value not in (page, page * entries, page * entries * entries):
             return -errno.EINVAL, "unaligned"
         if device.driver != DaxDriver.NONE:
             return -errno.EBUSY, "bound"
-        if action == DaxAction.ALIGN and held % asked.value:
+        if action == DaxAction.ALIGN and any(length % max(asked.value, UNIT) for length in lengths):
             return -errno.EINVAL, "misfit"
         if action == DaxAction.SIZE and size - held > left:
             return -errno.ENOSPC, "full"
         if action == DaxAction.DELETE and held:
             return -errno.EBUSY, "sized"
+        if action == DaxAction.DELETE and asked.name.endswith(".0"):
+            return -errno.EBUSY, "first"
         return None
 
     def gaps(self, region: Region) -> list[Range]:

@@ -51,6 +51,9 @@ class DeviceRows:
             flags=value(row, "flags"),
             value=value(row, "value"),
             node=-1 if node is None else max(node, -1),
+            pfns=(value(row, "pfn"), value(row, "pfn") + value(row, "nr_pages")),
+            first_pfn=row.get("altmap_base"),
+            page_shift=value(row, "map_shift"),
         )
 
     def nested(self, kind: EventKind, row: Row) -> tuple[Call, DeviceCall] | None:

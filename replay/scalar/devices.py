@@ -47,7 +47,11 @@ class Region:
 
 @dataclass(eq=False)
 class Device:
-    """A dax device; ranges are bytes, half open; ``mapped`` is what device_dax maps when that is not the ranges."""
+    """A dax device; ranges are bytes, half open.
+
+    ``mapped`` is what device_dax maps when that is not the ranges, ``claimed`` what it reserved. A device that is not on the
+    bus is one of /sys/class/dax.
+    """
 
     name: str
     region: Region
@@ -58,6 +62,8 @@ class Device:
     align: int = 2 << 20
     mapped: tuple[Range, Altmap | None] | None = None
     pgmap: int = 0
+    claimed: list[Range] = field(default_factory=list)
+    on_bus: bool = True
 
 
 @dataclass(eq=False)
@@ -71,7 +77,11 @@ class InUse:
 
 @dataclass(frozen=True)
 class DeviceRequest:
-    """What a row about devices asks for; bytes half open; node -1 where nobody says."""
+    """What a row about devices asks for; bytes half open; node -1 where nobody says.
+
+    Of an info block: the pages of its data, the first page that is mapped if that is not the namespace's first, and log2 of
+    the page size that it says, 0 where it does not.
+    """
 
     key: int
     name: str = ""
@@ -79,6 +89,9 @@ class DeviceRequest:
     flags: int = 0
     value: int = 0
     node: int = -1
+    pfns: Range = (0, 0)
+    first_pfn: int | None = None
+    page_shift: int = 0
 
 
 class DeviceCall:

@@ -219,6 +219,8 @@ class ScalarMachine:
     def clear_error(self, pfn: int, nr_pages: int = 1) -> None:
         """The driver of a device has cleared an error of its medium."""
         errors.clear_error(self.state, _range(pfn, nr_pages))
+        page = self.state.resources.page
+        self.bus.bad.take((pfn * page, (pfn + nr_pages) * page))
 
     # The hotplug calls, one step after the other.
 

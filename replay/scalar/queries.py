@@ -210,13 +210,13 @@ def ask_block_state(machine: ScalarMachine, row: Row, columns: dict[str, object]
 
 def ask_dax_dump(machine: ScalarMachine, row: Row, columns: dict[str, object]) -> list[Answers]:
     """DAX_DUMP: how many devices there are."""
-    return [(len(machine.bus.devices), None, None)]
+    return [(sum(device.on_bus for device in machine.bus.devices.values()), None, None)]
 
 
 def ask_dax_state(machine: ScalarMachine, row: Row, columns: dict[str, object]) -> list[Answers]:
     """DAX_STATE: whether the device has that driver, and memory where it is said to; the node as far as it is shown."""
     device = machine.bus.devices.get(machine.label(row.get("label")))
-    if device is None:
+    if device is None or not device.on_bus:
         return [(False, None, None)]
     shown = machine.state.has("dax-target-node") and device.region.node >= 0
     same = device.driver == row.get("recorded_flags") and row.get("node") == (device.region.node if shown else None)

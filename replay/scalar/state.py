@@ -48,6 +48,7 @@ class State:
             "MEMORY_HOTREMOVE": True,
             "memmap_on_memory": False,
             "BUFFER_HEAD": True,
+            "DEV_DAX_PMEM_COMPAT": False,
         }
         self.config: dict[str, bool] = {
             **defaults,

@@ -53,6 +53,11 @@ class Inspection:
             start = stop
         return start
 
+    @property
+    def minor(self) -> int:
+        """Minor version of the format that has all that the rows use."""
+        return self._checker.minor
+
     def hexdigests(self) -> dict[str, str]:
         """Return the digest of every column by name."""
         return self._digester.hexdigests()

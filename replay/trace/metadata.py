@@ -20,7 +20,7 @@ _PREFIX = "replay."
 _KEYS = ("format", "machine", "provenance", "strings", "digest")
 _ROW_DIGITS = 20
 
-FORMAT = {"major": FORMAT_MAJOR, "minor": FORMAT_MINOR}
+FORMAT = {"major": FORMAT_MAJOR, "minor": 0}  # of a file that uses nothing newer
 
 
 @dataclass(frozen=True)

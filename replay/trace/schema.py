@@ -27,6 +27,7 @@ __all__ = (
     "REQUIRED_COLUMNS",
     "TRANSITIONS",
     "AddFlags",
+    "BadblocksAction",
     "Column",
     "DaxAction",
     "DaxDriver",
@@ -41,7 +42,7 @@ __all__ = (
 )
 
 FORMAT_MAJOR = 1
-FORMAT_MINOR = 0
+FORMAT_MINOR = 1  # the newest that is read; files are written with the lowest that has all they use (devices.py)
 
 
 class EventKind(IntEnum):
@@ -89,7 +90,7 @@ class EventKind(IntEnum):
     DAX_DEVICE = 73  # bytes [start, start + size) of device `label`
     DAX_DRIVER = 74  # flags = DaxDriver
     NAMESPACE = 75  # bytes [start, start + size), value = alignment, node = target node, flags = NamespaceFlags
-    BADBLOCKS = 76
+    BADBLOCKS = 76  # bytes [start, start + size); key = BadblocksAction
 
     # Marks and oracles: what a recording says about the machine at that moment.
     MARK = 96  # label
@@ -109,7 +110,9 @@ LOOKUPS = frozenset(k for k in EventKind if k < EventKind.ADD_MEMORY)
 TRANSITIONS = frozenset(k for k in EventKind if EventKind.ADD_MEMORY <= k < EventKind.PAGE_STATE)
 POISON_CALLS = frozenset((EventKind.MEMORY_FAILURE, EventKind.SOFT_OFFLINE_PAGE, EventKind.UNPOISON_MEMORY))
 # Calls of the dax bus and of namespaces. Those of drivers make other calls, whose rows stand between BEGIN and DONE.
-DEVICE_CALLS = frozenset((EventKind.DAX_REGION, EventKind.DAX_DEVICE, EventKind.DAX_DRIVER, EventKind.NAMESPACE))
+DEVICE_CALLS = frozenset(
+    (EventKind.DAX_REGION, EventKind.DAX_DEVICE, EventKind.DAX_DRIVER, EventKind.NAMESPACE, EventKind.BADBLOCKS)
+)
 # What a recording says about the whole machine at a moment; compared with the replay, changes nothing.
 DUMPS = frozenset(
     (
@@ -199,6 +202,16 @@ class DaxAction(IntEnum):
     UNBIND = 6
     NEW_ID = 7  # label is the text that is written
     REMOVE_ID = 8
+    INFO = 9  # of a namespace: the info block that its medium holds
+
+
+class BadblocksAction(IntEnum):
+    """``key`` of BADBLOCKS rows: what became known or was done about bytes ``[start, start + size)``."""
+
+    FOUND = 0  # a scan, or the firmware's list, names them
+    REPORTED = 1  # an uncorrected error at `start` was reported at run time, with `size` as its granularity
+    WRITTEN = 2  # they were written to through the block device
+    CLEARED = 3  # a clear-error command was carried out on them
 
 
 class DaxDriver(IntEnum):
@@ -218,12 +231,13 @@ class DaxFlags(IntFlag):
 
 
 class NamespaceFlags(IntFlag):
-    """``flags`` of a NAMESPACE row: fsdax or devdax, none of them for raw; where the memmap lives."""
+    """``flags`` of a NAMESPACE row: fsdax or devdax, none of them for raw; where the memmap lives; what is on the medium."""
 
     FSDAX = 1
     DEVDAX = 2
     MAP_MEM = 4
     LEGACY = 8  # of a region that the firmware's e820 map reports
+    KEEP = 16  # put to use as it was before: an info block on its medium decides
 
 
 class SectionFlags(IntFlag):
@@ -301,7 +315,7 @@ _COLUMNS = (
     Column("order", "uint8", "folio order", 0),
     Column("refs", "int32", "reference count of the page (of its head)", 1),
     Column("context", "uint8", "CallContext bits", 0),
-    Column("key", "uint8", "SysctlKey, Counter, or DaxAction"),
+    Column("key", "uint8", "SysctlKey, Counter, DaxAction, or BadblocksAction"),
     Column("value", "int64", "new value; SOFT_OFFLINE_PAGE: what migration returned"),
     Column("vaddr", "uint64", "virtual address, bytes"),
     Column("map_shift", "uint8", "log2 of the bytes one page table entry maps"),

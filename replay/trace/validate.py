@@ -71,10 +71,15 @@ class RowChecker:
         machine: as the header has it, checked.
         strings: number of strings that ``label`` may point to.
         where: the file, for errors.
+
+    Attributes:
+        minor: minor version of the format that has all that the rows use.
     """
 
     def __init__(self, machine: MachineDescription, strings: int, where: str) -> None:
         self._where = where
+        self.minor = 0
+        self._page_shift = machine.page_shift
         self._time = 0
         self._usual: list[int] = []  # the kinds that most rows of late had
         self._calls = CallChecker(where)
@@ -124,7 +129,7 @@ class RowChecker:
         if any(kind in _CALLS for kind in kinds):
             self._calls.check(batch)
         if any(kind in DEVICE_CALLS for kind in kinds):
-            check_devices(batch, self._where)
+            self.minor = max(self.minor, check_devices(batch, self._where, self._page_shift))
         self._states.check(batch, kinds)
         return batch
 

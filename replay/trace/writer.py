@@ -166,8 +166,10 @@ class TraceWriter:
         self._file.finish(self._patch)
 
     def _patch(self, file: IO[bytes], name: str) -> None:
-        """Put the digest where the placeholder is: once in the schema message, once in the footer."""
+        """Put digest and version where their placeholders are: once in the schema message, once in the footer."""
         columns = self._inspection.hexdigests()
+        before, version = to_json(FORMAT), FORMAT | {"minor": self._inspection.minor}
+        self._header["format"] = version
         self.digest = identity(self._header, self.rows, columns)
         final = digest_json(self.rows, columns, self.digest)
         assert len(final) == len(self._placeholder)
@@ -179,6 +181,12 @@ class TraceWriter:
                 raise InvariantError(f"{name}: found {region.count(self._placeholder)} digests; needed 1")
             file.seek(start + region.index(self._placeholder))
             file.write(final)
+            if version != FORMAT:
+                # Text of the header cannot look like this: quotes in it are escaped.
+                assert region.count(before) == 1
+                assert len(to_json(version)) == len(before)
+                file.seek(start + region.index(before))
+                file.write(to_json(version))
 
 
 def write_trace(

@@ -88,3 +88,54 @@ def test_at_a_mark(replay, trace) -> None:
     answer = replay("machine", "show", str(trace), "--at", "STEP 02")
     assert answer.code == 2
     assert "no mark begins with 'STEP 02'" in answer.error
+
+
+def test_explain_shows_what_a_call_changed(replay, trace) -> None:
+    """The part of the resource tree that changed, in words; all of it with --all; every part in JSON."""
+    answer = replay("explain", str(trace), "0", "--profile", "v7.2")
+    assert (answer.code, answer.err) == (0, "")
+    for line in (
+        "what it changed, until row 1 is reached",
+        "    140000000-14fffffff : Soft Reserved",
+        "  +   140000000-14fffffff : dax3.0",
+        "  +     140000000-14fffffff : System RAM (kmem) *",
+        "    and 1 entry as before; --all shows them",
+        "  + blocks 40-41  pfns 0x140000-0x14ffff  state offline  node 1",
+        "  + name dax3.0  bytes 0x140000000-0x14fffffff  driver kmem  target node 1  memory 1 of 1 ranges added",
+        "  - max_pfn 0x140000",
+    ):
+        assert line in answer.out.splitlines(), f"{line!r} in {answer.out}"
+    assert "    100000000-13fffffff : System RAM *" in replay("explain", str(trace), "0", "-p", "v7.2", "--all").out
+    data = replay("explain", str(trace), "0", "--profile", "v7.2", "--json").json["data"]
+    change = data["explanations"][0]["change"]
+    assert change["until"] == 1
+    assert [(r["sign"], r["name"]) for r in change["resources"]][-2:] == [("+", "dax3.0"), ("+", "System RAM (kmem)")]
+    assert set(change) == {"until", "resources", "sections", "blocks", "dax", "max_pfn"}
+
+
+def test_explain_of_what_is_refused(replay, trace) -> None:
+    answer = replay("explain", str(trace), "2", "--profile", "v6.1")
+    assert "what it changed, until row 3 is reached: nothing" in answer.out.splitlines(), (
+        "kmem does not have the device"
+    )
+
+
+def test_media_and_bad_ranges(replay, tmp_path) -> None:
+    """What an info block says and which ranges are bad, whether the namespace is in use or not."""
+    first = 0x140000000
+    info = {"kind": EventKind.NAMESPACE, "key": DaxAction.INFO, "label": 0, "start": first, "size": 1 << 29}
+    info |= {"flags": 2, "pfn": (first >> 12) + 0x800, "nr_pages": 0x1F800, "value": 2 << 20, "map_shift": 12}
+    found = {"kind": EventKind.BADBLOCKS, "key": 0, "start": first + (1 << 28) + 100, "size": 1000}
+    path = write(tmp_path / "media.arrow", info, found, strings=["namespace0.0"])
+    data = replay("machine", "show", str(path), "--json").json["data"]
+    (block,) = data["info_blocks"]
+    assert (block["namespace"], block["namespace_start"], block["kind"], block["memmap"]) == (
+        "namespace0.0", first, "devdax", "dev",
+    )  # fmt: skip
+    assert (block["dataoff"], block["start_pad"], block["end_trunc"], block["minor"]) == (8 << 20, 0, 0, 4)
+    assert data["badblocks"] == [{"start": first + (1 << 28), "end": first + (1 << 28) + 1535}]
+    words = replay("machine", "show", str(path)).out
+    assert "devdax, memmap in the device" in words
+    assert "0x150000000-0x1500005ff" in words
+    added = replay("explain", str(path), "1").out.splitlines()
+    assert "  + bytes 0x150000000-0x1500005ff" in added

@@ -13,9 +13,9 @@ from replay.kernel.profiles import profile
 from replay.kernel.registry import FUNCTIONS
 from replay.report.explain import explanation_facts, origin
 from replay.session import named
-from replay.trace.header import BootRange
+from replay.trace.header import BootRange, Resource
 from replay.trace.reader import TraceFile
-from replay.trace.schema import DaxAction, EventKind
+from replay.trace.schema import DaxAction, DaxDriver, EventKind, Phase
 from tests.trace.build import lookup, machine, write
 
 SERIES = "examples/candidates/zone_device_series.py:series"
@@ -130,7 +130,7 @@ def test_every_check_of_every_function_has_an_origin():
 
 
 def test_a_driver_is_explained_check_by_check() -> None:
-    """A row about a device shows all checks up to the first call that the driver makes; later rows are refused."""
+    """A row about a device shows all checks to the end of its call, and those of the calls that the driver makes."""
     with TraceFile.open("traces/recorded/6.1.192-s4-kmem.arrow") as trace:
         rows = [
             batch.row + int(at)
@@ -146,6 +146,8 @@ def test_a_driver_is_explained_check_by_check() -> None:
             ("dax_bus_match", "id"),
             ("dax_bus_probe", "kmem"),
             ("kmem_reserve", "reserved"),
+            ("add_memory", "added"),
+            ("kmem_add", "added"),
         ]
 
 
@@ -165,3 +167,63 @@ def test_a_recording_with_a_window_says_for_which_moments_it_stands():
         found = explain(trace, rows[0], named("v7.2.13"))
     recorded = str(explanation_facts(found, "7.2.13")["recorded"])
     assert recorded == f"NULL, did not ask for a pagemap, at some moment between this row and row {rows[0] + 3}"
+
+
+@pytest.fixture
+def kmem_in_phases(tmp_path):
+    """A devdax region that kmem takes, by a call in phases with the add that it makes, and a lookup in between."""
+    resources = (Resource(0x100000000, 0x13FFFFFFF, "System RAM", busy=True, ram=True),
+                 Resource(0x140000000, 0x14FFFFFFF, "Soft Reserved"))  # fmt: skip
+    one = machine(memory=(BootRange(0x100000, 0x140000),), resources=resources, max_physmem_bits=46)
+    told = {"kind": EventKind.DAX_DRIVER, "key": DaxAction.NEW_ID, "label": 0, "flags": DaxDriver.KMEM}
+    add = {"kind": EventKind.ADD_MEMORY, "pfn": 0x140000, "nr_pages": 0x10000, "label": 1}
+    return write(
+        tmp_path / "kmem.arrow",
+        {"kind": EventKind.DAX_REGION, "key": DaxAction.CREATE, "value": 0, "start": 0x140000000, "size": 1 << 28,
+         "node": 0},
+        {"kind": EventKind.DAX_DRIVER, "key": DaxAction.UNBIND, "label": 0, "flags": DaxDriver.DEVICE_DAX},
+        {**told, "phase": Phase.BEGIN, "call": 7},
+        {**add, "phase": Phase.BEGIN, "call": 8, "caller": 7},
+        lookup(0x140000),
+        {"kind": EventKind.ADD_MEMORY, "phase": Phase.DONE, "call": 8},
+        {"kind": EventKind.DAX_DRIVER, "phase": Phase.DONE, "call": 7},
+        lookup(0x140000),
+        strings=["dax0.0", "System RAM (kmem)"],
+        machine=one,
+    )  # fmt: skip
+
+
+def test_a_call_in_phases_is_explained_to_its_end(kmem_in_phases):
+    with TraceFile.open(kmem_in_phases) as trace:
+        found = explain(trace, 2, named("v6.1"))
+    assert found.answer["ret"] == 0
+    functions = [asked.function for asked in found.asked]
+    assert "add_memory" in functions
+    assert "pfn_to_online_page" not in functions, "the lookup in between is nothing that the call decides"
+    assert found.change is not None
+    assert found.change.until == 7
+    tree = [(line.sign, line.fact["depth"], line.fact["name"]) for line in found.change.parts["resources"]]
+    assert tree == [
+        (" ", 0, "System RAM"), (" ", 0, "Soft Reserved"), ("+", 1, "dax0.0"), ("+", 2, "System RAM (kmem)"),
+    ]  # fmt: skip
+    drivers = [(line.sign, line.fact["driver"]) for line in found.change.parts["dax"]]
+    assert drivers == [("-", None), ("+", "kmem")]
+    assert [(n.sign, n.fact["state"]) for n in found.change.parts["blocks"]] == [(" ", "online"), ("+", "offline")]
+
+
+def test_what_changes_nothing_says_so(kmem_in_phases):
+    with TraceFile.open(kmem_in_phases) as trace:
+        lookup_ = explain(trace, 4, named("v6.1"))
+        refused = explain(trace, 3, named("v4.19"))
+    assert lookup_.change is None
+    assert refused.change is not None
+    assert refused.change.parts == {}
+
+
+def test_a_call_that_the_trace_does_not_finish(tmp_path):
+    row = {"kind": EventKind.ONLINE_PAGES, "pfn": 0x100000, "nr_pages": 0x8000, "phase": Phase.BEGIN, "call": 1}
+    path = write(tmp_path / "open.arrow", row, lookup(0x100000), strings=["x"])
+    with TraceFile.open(path) as trace:
+        change = explain(trace, 0, named("v6.1")).change
+    assert change is not None
+    assert change.until == 2

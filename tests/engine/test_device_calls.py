@@ -67,7 +67,8 @@ def test_the_verdict_is_on_the_last_row() -> None:
 @pytest.mark.parametrize(("name", "left"), [("v5.1", ["Soft Reserved", "dax2.0"]), ("v5.4", ["Soft Reserved"])])
 def test_what_the_world_did_to_a_call_is_taken_from_its_row(name: str, left: list[str]) -> None:
     rows = told(add(env=NOMEM, recorded_ret=NOMEM))
-    assert outcomes(rows, name)[-1]["ret"] == NOMEM
+    assert outcomes(rows, f"{name}+bind-returns-probe-code")[-1]["ret"] == NOMEM
+    assert outcomes(rows, name)[-1]["ret"] == -errno.ENODEV  # what the probe says is not told
     replayer, tally = replayed(rows, name)
     assert claims(replayer) == left
     assert tally.agreement["add_memory"].not_compared.total() == 1  # imposed: it proves nothing

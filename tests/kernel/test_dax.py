@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 
 from replay.engine.resolve import StateIndex
-from replay.errors import UsageError
 from replay.kernel.boot import boot
 from replay.kernel.calls import Kernel, Request
 from replay.kernel.config import config_for
@@ -307,11 +306,23 @@ def test_default_driver(name: str, *, kmem_region: bool, built: bool, row: dict[
     assert dax.driver is cell(row, name), f"5.1 {name}: region of kmem {kmem_region}, kmem built {built}"
 
 
-def test_binding_what_is_bound_is_a_usage_error() -> None:
-    bus, dax = DaxBus(*system("v7.2")), device(GOOD)
+@every_kernel
+def test_binding_what_has_a_driver(name: str) -> None:
+    bus, dax = DaxBus(*system(name)), device(GOOD)
     bus.add(dax)
-    with pytest.raises(UsageError, match=r"dax0\.0 is bound to device_dax"):
-        bus.bind(Driver.DEVICE, dax)
+    codes = [bus.bind(driver, dax).ret for driver in Driver]
+    assert codes == cell({"ABCDE": [NO_BUS, NO_BUS], "FG": [BUSY, NO_BUS]}, name), f"5.9 {name}: kmem does not match"
+    assert dax.driver is cell({"A": None, "BCDEFG": Driver.DEVICE}, name)
+
+
+@every_kernel
+def test_what_a_write_to_bind_says_of_a_probe_that_fails(name: str) -> None:
+    bus, dax = DaxBus(*system(name), drivers=tuple(Driver)), device(GOOD, target=-1)
+    bus.add(dax)
+    bus.unbind(dax)
+    bus.new_id(Driver.KMEM, "dax0.0")
+    assert bus.bind(Driver.KMEM, dax).ret == cell({"ABCDE": NO_BUS, "FG": INVALID}, name), f"5.9 {name}"
+    assert bus.bind(Driver.DEVICE, dax).ret == cell({"A": NO_BUS, "BCDEFG": 0}, name), f"5.9 {name}"
 
 
 @every_kernel
@@ -449,7 +460,8 @@ def test_unbind_without_memory_hotremove(name: str) -> None:
     bus.new_id(Driver.KMEM, "dax0.0")
     assert bus.unbind(dax).ret == 0, f"5.5 {name}"
     assert ram_behind(machine) == cell({"A": [], "BCDEFG": [(0x140000, 0x150000)]}, name), f"5.5 {name}: it leaks"
-    assert bus.bind(Driver.KMEM, dax).ret == cell({"A": NO_BUS, "BCDEFG": BUSY}, name), f"5.5 {name}"
+    assert bus.bind(Driver.KMEM, dax).ret == cell({"ABCDE": NO_BUS, "FG": BUSY}, name), f"5.5 {name}"
+    assert dax_probe(machine, kernel, Driver.KMEM, dax).ret == cell({"A": NO_BUS, "BCDEFG": BUSY}, name), f"5.5 {name}"
 
 
 @every_kernel

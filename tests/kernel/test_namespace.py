@@ -18,19 +18,15 @@ from replay.kernel.memremap import MEMREMAP_PAGES, MemremapPages
 from replay.kernel.namespace import (
     ND_PFN_INIT,
     ND_PFN_VALIDATE,
-    REGION_NODES,
     InfoBlock,
     Layout,
     Mode,
     Namespace,
-    Nodes,
-    NodeSource,
-    RegionNodes,
     attach,
     create,
-    region_nodes,
 )
 from replay.kernel.profiles import profile
+from replay.kernel.region_nodes import REGION_NODES, Nodes, NodeSource, RegionNodes, region_nodes
 from replay.kernel.resource_queries import PGMAP_PFN_VALID, MetadataFacts
 from replay.machine.machine import Machine
 from replay.machine.pagemaps import Altmap, Pagemap

@@ -7,12 +7,13 @@ from typing import Any
 from hypothesis import strategies as st
 
 from replay.trace.header import BootRange, MachineDescription, Resource
-from replay.trace.schema import DaxAction, DaxDriver, DaxFlags, EventKind, NamespaceFlags, Phase
+from replay.trace.schema import BadblocksAction, DaxAction, DaxDriver, DaxFlags, EventKind, NamespaceFlags, Phase
 from tests.property.strategies import STRINGS, Row
 
 __all__ = (
     "MACHINE",
     "PFNS",
+    "bad_row",
     "device_rows",
     "driver_row",
     "label",
@@ -80,10 +81,38 @@ def namespace_row(draw: Any) -> Row:
     flags = draw(st.sampled_from((0, NamespaceFlags.FSDAX, NamespaceFlags.DEVDAX, NamespaceFlags.DEVDAX)))
     flags |= NamespaceFlags.LEGACY if legacy else 0
     flags |= NamespaceFlags.MAP_MEM if draw(st.booleans()) else 0
+    if not draw(st.integers(0, 5)):
+        return _told_block(draw, name, (start, end), flags)
+    flags |= NamespaceFlags.KEEP if draw(st.booleans()) else 0
     row: Row = {"kind": EventKind.NAMESPACE, "key": DaxAction.CREATE, "label": label(name)}
     row |= {"start": start, "size": end - start, "flags": int(flags)}
     row |= {"value": draw(st.sampled_from((4096, 2 << 20, 1 << 30)))} if draw(st.booleans()) else {}
     return row | ({"node": draw(st.integers(0, 2))} if draw(st.integers(0, 3)) else {})
+
+
+def _told_block(draw: Any, name: str, span: tuple[int, int], flags: int) -> Row:
+    """The medium of a namespace holds an info block that some kernel wrote, or none ever did."""
+    start, end = span
+    row: Row = {"kind": EventKind.NAMESPACE, "key": DaxAction.INFO, "label": label(name), "start": start}
+    flags |= NamespaceFlags.DEVDAX if not flags & (NamespaceFlags.FSDAX | NamespaceFlags.DEVDAX) else 0
+    pad = draw(st.sampled_from((0, 0, 0, 1 << 20, 2 << 20)))
+    data = start + pad + draw(st.sampled_from((8 << 10, 2 << 20, 6 << 20, 16 << 20, 64 << 20)))
+    data, last = min(data, end - 4096), end - draw(st.sampled_from((0, 0, 1 << 20, 2 << 20)))
+    last = max(last, data + 4096)
+    row |= {"size": end - start, "flags": int(flags), "pfn": data >> 12, "nr_pages": last - data >> 12}
+    row |= {"altmap_base": start + pad >> 12} if pad and start + pad <= data else {}
+    row |= {"value": draw(st.sampled_from((4096, 2 << 20, 16 << 20)))} if draw(st.integers(0, 3)) else {}
+    return row | ({"map_shift": draw(st.sampled_from((12, 12, 12, 16)))} if draw(st.booleans()) else {})
+
+
+def bad_row(draw: Any) -> Row:
+    """Something becomes known, or is done, about bad ranges, mostly where info blocks and memmaps are."""
+    low, high = draw(st.sampled_from((PMEM, PMEM, LEGACY, SOFT)))
+    at = draw(st.sampled_from((0, 4096, 4096 + 512, 5000, 8192, 1 << 20, (2 << 20) - 512, (high - low) // 2 + 4096)))
+    size = draw(st.sampled_from((1, 64, 512, 4096, 4096, 8192, 2 << 20)))
+    key = draw(st.sampled_from(BadblocksAction))
+    row: Row = {"kind": EventKind.BADBLOCKS, "key": int(key), "start": low + at, "size": size}
+    return row if draw(st.integers(0, 15)) else {"kind": EventKind.BADBLOCKS}
 
 
 def region_row(draw: Any) -> Row:
@@ -110,8 +139,11 @@ def region_row(draw: Any) -> Row:
     size = draw(st.sampled_from((0, 4096, 2 << 20, BLOCK, 2 * BLOCK - (2 << 20), 1 << 40)))
     if row["key"] == DaxAction.ALIGN:
         row["value"] = draw(st.sampled_from((1, 4096, 2 << 20, 1 << 30)))
-    if size or row["key"] == DaxAction.MAPPING:
-        row |= {"start": 0, "size": size or BLOCK}
+    if row["key"] == DaxAction.MAPPING:
+        at = draw(st.sampled_from((0, 2 << 20, 1 << 20, BLOCK, 2 * BLOCK - (2 << 20))))
+        row |= {"start": draw(st.sampled_from((SOFT[0], half))) + at, "size": size or BLOCK}
+    elif size:
+        row |= {"start": 0, "size": size}
     return row
 
 
@@ -159,6 +191,51 @@ def life(draw: Any) -> list[Row]:
     return [row for row in rows if draw(st.integers(0, 5))]
 
 
+def medium_life(draw: Any) -> list[Row]:
+    """A namespace whose medium holds a block, or gets one, put to use again and again; bad ranges come up between."""
+    name, (start, end) = draw(st.sampled_from((("namespace0.0", PMEM), ("namespace1.0", LEGACY))))
+    start, end = (-(-start // (2 << 20)) * (2 << 20), end) if draw(st.booleans()) else (start, end)
+    kind = draw(st.sampled_from((NamespaceFlags.FSDAX, NamespaceFlags.DEVDAX)))
+    flags = kind | (NamespaceFlags.MAP_MEM if draw(st.booleans()) else 0)
+    flags |= NamespaceFlags.LEGACY if name == "namespace1.0" else 0
+    both: Row = {"kind": EventKind.NAMESPACE, "label": label(name)}
+    rows = [_told_block(draw, name, (start, end), flags)] if draw(st.booleans()) else []
+    for _ in range(draw(st.integers(1, 3))):
+        wanted = draw(st.sampled_from((0, 0, flags, flags ^ NamespaceFlags.MAP_MEM, NamespaceFlags.FSDAX)))
+        create = {**both, "key": DaxAction.CREATE, "start": start, "size": end - start, "node": 1}
+        create |= {"value": draw(st.sampled_from((4096, 2 << 20)))} if draw(st.booleans()) else {}
+        keep = NamespaceFlags.KEEP if draw(st.integers(0, 3)) else 0
+        rows.append({**create, "flags": int(wanted | keep)})
+        rows += [bad_row(draw)] if draw(st.booleans()) else []
+        rows.append({**both, "key": DaxAction.DELETE})
+    return [row for row in rows if draw(st.integers(0, 7))]
+
+
+def dynamic_life(draw: Any) -> list[Row]:
+    """Two devices of a dynamic region that take ranges of their own choice and sizes, with a driver or without."""
+    low = SOFT[0] + (SOFT[1] - SOFT[0]) // 2
+    region: Row = {"kind": EventKind.DAX_REGION, "value": 3, "node": 1, "start": low, "size": SOFT[1] - low}
+    rows = [{**region, "key": DaxAction.CREATE, "flags": int(DaxFlags.DYNAMIC)}]
+    rows += [{"kind": EventKind.DAX_DEVICE, "label": label(f"dax3.{n}"), "key": DaxAction.CREATE} for n in (0, 1)]
+    for _ in range(draw(st.integers(1, 6))):
+        name = draw(st.sampled_from(("dax3.0", "dax3.1")))
+        row: Row = {"kind": EventKind.DAX_DEVICE, "label": label(name)}
+        row["key"] = draw(st.sampled_from((DaxAction.MAPPING, DaxAction.MAPPING, *list(DaxAction)[1:4])))
+        if row["key"] == DaxAction.ALIGN:
+            row["value"] = draw(st.sampled_from((4096, 2 << 20, 1 << 30)))
+        elif row["key"] != DaxAction.DELETE:
+            size = draw(st.sampled_from((4096, 2 << 20, 2 << 20, BLOCK // 2, BLOCK)))
+            row |= {"start": low + draw(st.integers(0, 4)) * (BLOCK // 2), "size": size}
+        rows.append(row)
+        if draw(st.booleans()):
+            write: Row = {"kind": EventKind.DAX_DRIVER, "label": label(name)}
+            key = draw(st.sampled_from((DaxAction.NEW_ID, DaxAction.BIND, DaxAction.UNBIND)))
+            rows.append(
+                {**write, "key": key, "flags": int(draw(st.sampled_from((DaxDriver.KMEM, DaxDriver.DEVICE_DAX))))}
+            )
+    return rows
+
+
 def driver_row(draw: Any) -> Row:
     """A write to a driver's files."""
     key = draw(st.sampled_from((DaxAction.BIND, DaxAction.UNBIND, DaxAction.NEW_ID, DaxAction.REMOVE_ID)))
@@ -190,13 +267,23 @@ def look(pfn: int) -> Row:
 def device_rows(draw: st.DrawFn, *, max_events: int = 20) -> list[Row]:
     """Rows of a life of devices; calls may be in phases, with the calls that they make told or not, rightly or wrongly."""
     rows: list[Row] = []
-    makers = (namespace_row, namespace_row, driver_row, driver_row, region_row, memory_row)
+    makers = (
+        namespace_row,
+        namespace_row,
+        driver_row,
+        driver_row,
+        region_row,
+        region_row,
+        memory_row,
+        bad_row,
+        bad_row,
+    )
     call = 0
     pgmap = 0
     coming: list[Row] = []
     for _ in range(draw(st.integers(1, max_events))):
         if not coming and draw(st.booleans()):
-            coming = life(draw)
+            coming = draw(st.sampled_from((life, life, medium_life, dynamic_life)))(draw)
         row = coming.pop(0) if coming and draw(st.integers(0, 4)) else draw(st.sampled_from(makers))(draw)
         if draw(st.booleans()):
             row["recorded_ret"] = draw(st.sampled_from((0, -16, -22)))

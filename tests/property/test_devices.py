@@ -6,6 +6,7 @@ walk.md (5.4, 5.5) says is left behind; an operation that fails changes nothing 
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -16,11 +17,15 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from replay.engine.replay import Replayer
 from replay.kernel.profiles import PRESETS, profile
 from replay.machine.devices import Driver
-from replay.trace.schema import EventKind, SectionFlags
+from replay.scalar.devices import DeviceRequest
+from replay.scalar.machine import ScalarMachine
+from replay.trace.poison import PageFlag
+from replay.trace.schema import BadblocksAction, EventKind, SectionFlags
 from tests.property.devices import (
     BLOCK,
     MACHINE,
     PFNS,
+    bad_row,
     device_rows,
     driver_row,
     likely_row,
@@ -37,23 +42,77 @@ WALKS = [name for name, preset in PRESETS.items() if not preset.poison_only]
 
 @pytest.mark.parametrize("name", WALKS)
 @settings(max_examples=30)
-@given(rows=device_rows())
-def test_engines_agree_on_devices(name: str, rows: list[Row]) -> None:
+@given(rows=device_rows(), compat=st.booleans())
+def test_engines_agree_on_devices(name: str, rows: list[Row], *, compat: bool) -> None:
     kernel = profile(name)
-    got, expected = vector(MACHINE, rows, kernel), scalar(MACHINE, rows, kernel)
+    machine = replace(MACHINE, config={"DEV_DAX_PMEM_COMPAT": compat})
+    got, expected = vector(machine, rows, kernel), scalar(machine, rows, kernel)
     for i, (a, b) in enumerate(zip(expected, got, strict=True)):
         assert a == b, f"row {i} of {rows} ({name})"
+
+
+PAGE, SECTOR = 4096, 512
+START = 0x120000000  # of the persistent memory
+AREA = 16 * PAGE
+
+
+@pytest.mark.parametrize("name", ["v4.18", "v5.4", "v6.1", "v7.2"])
+@settings(max_examples=60)
+@given(data=st.data())
+def test_the_list_of_bad_sectors(name: str, data: st.DataObject) -> None:
+    """Both engines keep the sectors that a set of numbers does, and restore the pages that a write restores."""
+    kernel = profile(name)
+    replayer, machine = Replayer(MACHINE, kernel, STRINGS), ScalarMachine(MACHINE, kernel.features)
+    bad: set[int] = set()
+    poisoned = set(data.draw(st.sets(st.integers(0, 15))))
+    for page in poisoned:
+        replayer.machine.pages.mark(START // PAGE + page, PageFlag.HWPOISON)
+        machine.state.poison.pages.mark(START // PAGE + page, PageFlag.HWPOISON)
+    for number in range(data.draw(st.integers(1, 8))):
+        action = data.draw(st.sampled_from(BadblocksAction))
+        at, size = data.draw(st.integers(0, AREA - 1)), data.draw(st.sampled_from((1, 64, 512, 4096, 5000, 3 * PAGE)))
+        row: Row = {"kind": EventKind.BADBLOCKS, "key": int(action), "start": START + at, "size": size, "time": number}
+        if data.draw(st.integers(0, 5)) == 0:
+            row = {"kind": EventKind.CLEAR_ERROR, "pfn": (START + at) // PAGE, "nr_pages": 2, "time": number}
+            action, at, size = BadblocksAction.CLEARED, at // PAGE * PAGE, 2 * PAGE
+            if "clear-error-restores" in kernel.features:
+                poisoned -= {at // PAGE, at // PAGE + 1}
+        replayer.feed(as_batch([row], number))
+        if row["kind"] == EventKind.CLEAR_ERROR:
+            machine.clear_error(row["pfn"], 2)
+        else:
+            machine.bus.call(EventKind.BADBLOCKS, DeviceRequest(int(action), bytes=(START + at, START + at + size)))
+        if action is BadblocksAction.REPORTED:
+            if "pmem-error-granularity" in kernel.features:
+                at = (START + at) // size * size - START
+            else:
+                at, size = -(-at // 64) * 64, 64
+        inside = set(range(-(-at // SECTOR), (at + size) // SECTOR))
+        if action is BadblocksAction.WRITTEN and "clear-error-restores" in kernel.features:
+            written = set(range(-(-at // PAGE), (at + size) // PAGE))
+            poisoned -= {page for page in written if bad & set(range(page * 8, page * 8 + 8))}
+        if action in (BadblocksAction.FOUND, BadblocksAction.REPORTED):
+            bad |= set(range(at // SECTOR, -(-(at + size) // SECTOR)))
+        else:
+            bad -= inside
+    first = START // SECTOR
+    assert {s for a, b, _ in replayer.machine.badblocks for s in range(a - first, b - first)} == bad
+    assert {(s - START) // SECTOR for a, b in machine.bus.bad.ranges for s in range(a, b, SECTOR)} == bad
+    pages = range(START // PAGE, START // PAGE + 24)
+    assert {p - START // PAGE for p in pages if replayer.machine.pages.is_poisoned(p)} == poisoned
+    assert {p - START // PAGE for p in pages if machine.state.poison.pages.poisoned_in((p, p + 1))} == poisoned
 
 
 class Lives(RuleBasedStateMachine):
     """Rows go to the vector engine one by one; in the end the scalar reference must have said the same."""
 
     kernel = "v7.2"
+    described = MACHINE
 
     def __init__(self) -> None:
         super().__init__()
         self.profile = profile(self.kernel)
-        self.replayer = Replayer(MACHINE, self.profile, STRINGS, keep=True)
+        self.replayer = Replayer(self.described, self.profile, STRINGS, keep=True)
         self.machine = self.replayer.machine
         self.rows: list[Row] = []
         self.initial = set(self.entries())
@@ -67,7 +126,15 @@ class Lives(RuleBasedStateMachine):
         m = self.machine
         sections = tuple((n, m.sections.flags(n), m.sections.bits(n).tobytes()) for n in m.sections.numbers().tolist())
         drivers = tuple((name, d.driver, d.ranges) for name, d in m.devices.daxes.items())
-        return tuple(self.entries()), sections, tuple(sorted(m.blocks.items())), drivers, tuple(m.devices.namespaces)
+        medium = tuple(sorted(m.devices.infos.items())), tuple(m.badblocks)
+        return (
+            tuple(self.entries()),
+            sections,
+            tuple(sorted(m.blocks.items())),
+            drivers,
+            tuple(m.devices.namespaces),
+            medium,
+        )
 
     def play(self, row: Row) -> int:
         row["time"] = len(self.rows)
@@ -94,6 +161,12 @@ class Lives(RuleBasedStateMachine):
     @rule(data=st.data())
     def region(self, data: st.DataObject) -> None:
         self.device(region_row(data.draw))
+
+    @rule(data=st.data())
+    def bad_ranges(self, data: st.DataObject) -> None:
+        before = self.state()
+        self.device(bad_row(data.draw))
+        assert self.state()[:-1] == before[:-1], "the list of bad ranges is nothing but a list"
 
     @rule(data=st.data())
     def memory(self, data: st.DataObject) -> None:
@@ -137,7 +210,9 @@ class Lives(RuleBasedStateMachine):
         after = self.state()
         entries = set(after[0]) - self.left  # type: ignore[call-overload]
         assert entries <= set(before[0]), f"{row}: a failure leaves a claim"  # type: ignore[call-overload]
-        assert after[2:] == before[2:], f"{row}: a failure changes blocks, drivers or namespaces"
+        assert after[2:-1] == before[2:-1], f"{row}: a failure changes blocks, drivers or namespaces"
+        # A new info block is written, and the memmap's place is cleared, before the namespace is claimed and mapped.
+        assert after[-1] == before[-1] or row["kind"] == EventKind.NAMESPACE, f"{row}: a failure changes the medium"
         online = [{n for n, flags, _ in part if flags & SectionFlags.ONLINE} for part in (before[1], after[1])]  # type: ignore[attr-defined]
         assert online[0] == online[1], f"{row}: a failure takes memory on or off"
 
@@ -151,12 +226,19 @@ class Lives(RuleBasedStateMachine):
             assert not online or m.sections.flags(block) & SectionFlags.ONLINE, f"block {block} without sections"
 
     @invariant()
+    def nobody_on_the_bus_gets_a_device_of_the_class(self) -> None:
+        for device in self.machine.devices.daxes.values():
+            assert device.on_bus or device.driver is Driver.DEVICE, (
+                f"{device.name} is on no bus, and has {device.driver}"
+            )
+
+    @invariant()
     def claims_belong_to_somebody(self) -> None:
         devices = self.machine.devices
         owned = {(*n.reserved, name) for name, n in devices.namespaces.items()}
         for device in devices.daxes.values():
             if device.driver is Driver.DEVICE:
-                owned |= {(*span, device.name) for span in device.ranges}
+                owned |= {(*span, device.name) for span in device.held}
             for span, added in zip(device.ranges, device.added, strict=False):
                 low, high = -(-span[0] // BLOCK) * BLOCK, (span[1] + 1) // BLOCK * BLOCK - 1
                 owned |= {(low, high, device.name)} if added else set()
@@ -167,7 +249,7 @@ class Lives(RuleBasedStateMachine):
     def teardown(self) -> None:
         if not self.rows:
             return
-        expected = scalar(MACHINE, self.rows, self.profile)
+        expected = scalar(self.described, self.rows, self.profile)
         for i, (row, outcomes) in enumerate(zip(expected, self.kept, strict=True)):
             assert row["ret"] == int(outcomes["ret"][0]), f"row {i} of {self.rows}"
             assert row["pages"] == int(outcomes["pages"][0]), f"row {i} of {self.rows}"
@@ -176,4 +258,11 @@ class Lives(RuleBasedStateMachine):
 @pytest.mark.parametrize("name", ["v4.19", "v5.1", "v5.4", "v5.10.223", "v5.12", "v6.1", "v6.1.192", "v7.2"])
 def test_lives_of_devices(name: str) -> None:
     lives = type("Lives", (Lives,), {"kernel": name})
+    run_state_machine_as_test(lives, settings=settings(max_examples=12, stateful_step_count=30))
+
+
+@pytest.mark.parametrize("name", ["v5.1", "v5.12", "v6.1"])
+def test_lives_of_devices_with_the_class(name: str) -> None:
+    compat = replace(MACHINE, config={"DEV_DAX_PMEM_COMPAT": True})
+    lives = type("Lives", (Lives,), {"kernel": name, "described": compat})
     run_state_machine_as_test(lives, settings=settings(max_examples=12, stateful_step_count=30))

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from replay.engine.tally import BLOCKS, DAXES, DRIVER_CALLS, DUMP, RESOURCES, SLOW_PATH
-from tests.recorded.replayed import differing, replayed, walk
+from replay.machine.devices import Devices
+from replay.session import run
+from tests.recorded.replayed import FOLDER, NAMES, differing, replayed, walk
 
 LOOKUP, INDEX = "pfn_to_online_page", "get_dev_pagemap"
 
@@ -128,3 +132,23 @@ def test_each_patch_removes_its_part() -> None:
     assert differing(replayed(name, "v5.11+taint-zone-device"))[LOOKUP] == 16497
     assert 69231 + 16497 == 85728
     assert LOOKUP not in differing(replayed(name, "v5.11+online-page-subsection-validity+taint-zone-device"))
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name.endswith("s2a-pmem-collision")])
+def test_a_medium_that_is_forgotten_is_noticed(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Namespaces that are enabled again are what their info blocks say; without these they would be raw."""
+
+    class Forgetful(dict[Any, Any]):
+        def __setitem__(self, key: object, value: object) -> None:
+            """Keep nothing."""
+
+    made = Devices.__init__
+
+    def forgetting(self: Devices) -> None:
+        made(self)
+        self.infos = Forgetful()
+
+    monkeypatch.setattr(Devices, "__init__", forgetting)
+    found = differing(run(FOLDER / f"{name}.arrow").to_dict())
+    assert set(found) == {DAXES, RESOURCES, DRIVER_CALLS}
+    assert found[DRIVER_CALLS] == 3  # one for each of the three namespaces

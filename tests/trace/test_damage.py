@@ -347,7 +347,7 @@ def test_a_newer_minor_version_is_read_when_it_uses_nothing_new(tmp_path):
         assert trace.format == (1, 9)
         trace.verify()
     path = forge(tmp_path / "b", good(), header=header, metadata={"replay.extra": b"{}"})
-    refused(path, "'replay.extra'", "the file has format 1.9, this program knows 1.0")
+    refused(path, "'replay.extra'", "the file has format 1.9, this program knows 1.1")
 
 
 # Machines -------------------------------------------------------------------------------------------------------------

@@ -30,6 +30,7 @@ class Header:
         strings: what ``label`` points into.
         identity: digest of the trace; the rows and the header that come back must have it.
         columns: names of the columns that are present, in the order of the format.
+        minor: minor version of the format.
     """
 
     machine: MachineDescription
@@ -37,15 +38,16 @@ class Header:
     strings: tuple[str, ...]
     identity: str
     columns: tuple[str, ...]
+    minor: int = 0
 
     @classmethod
     def of(cls, trace: TraceFile) -> Header:
         """Return the header of an open trace."""
-        return cls(trace.machine, trace.provenance, trace.strings, trace.digest, trace.columns)
+        return cls(trace.machine, trace.provenance, trace.strings, trace.digest, trace.columns, trace.format[1])
 
     def encoded(self) -> dict[str, bytes]:
         """Return the JSON of every key of KEYS."""
-        version = {"major": FORMAT_MAJOR, "minor": FORMAT_MINOR}
+        version = {"major": FORMAT_MAJOR, "minor": self.minor}
         values = (version, self.machine, self.provenance, list(self.strings), self.identity, list(self.columns))
         return {key: to_json(value) for key, value in zip(KEYS, values, strict=True)}
 
@@ -65,9 +67,10 @@ class Header:
         if (
             not isinstance(version, dict)
             or version.get("major") != FORMAT_MAJOR
-            or version.get("minor") != FORMAT_MINOR
+            or version.get("minor") not in range(FORMAT_MINOR + 1)
         ):
-            raise TraceError(f"{where}: format", f"{version!r:.80}", f"format {FORMAT_MAJOR}.{FORMAT_MINOR}")
+            needed = f"format {FORMAT_MAJOR}.0 to {FORMAT_MAJOR}.{FORMAT_MINOR}"
+            raise TraceError(f"{where}: format", f"{version!r:.80}", needed)
         columns = _texts(raw["columns"], f"{where}: columns")
         if in_schema_order(columns) != columns or not set(REQUIRED_COLUMNS) <= set(columns):
             raise TraceError(
@@ -79,7 +82,7 @@ class Header:
         return cls(
             from_json(MachineDescription, raw["machine"], f"{where}: machine"),
             from_json(Provenance, raw["provenance"], f"{where}: provenance"),
-            _texts(raw["strings"], f"{where}: strings"), identity, columns,
+            _texts(raw["strings"], f"{where}: strings"), identity, columns, version["minor"],
         )  # fmt: skip
 
 

@@ -6,10 +6,11 @@ the pages is used, the blocks go offline and the device is devdax again. A page 
 MEMORY_FAILURE with ACTION_REQUIRED, by a task that maps the page where the page is one that tasks map. A page goes bad
 at a random time of its period, and is used at one or more random times: one that goes bad after its last use is not
 consumed. The kernel takes the page out of use, so it is consumed once in a period; but when the memory is removed, the
-kernel forgets which pages were broken.
+kernel forgets which pages were broken. The machine check behind it tells nvdimm too (BADBLOCKS, REPORTED), whose list of bad
+ranges outlives that, but which kmem does not look at.
 
-With ``scan``, the device is scanned before each period and every bad page is cleared (CLEAR_ERROR), which mends the
-medium. Both ways see the same medium, the same use of pages and the same new errors, for one seed.
+With ``scan``, the device is scanned before each period (BADBLOCKS, FOUND) and every bad page is cleared (CLEAR_ERROR), which
+mends the medium. Both ways see the same medium, the same use of pages and the same new errors, for one seed.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from replay.sources.synthetic.pages import USES, use_of
 from replay.sources.synthetic.rows import Part, Row, listed
 from replay.sources.synthetic.streams import Stream
 from replay.trace.poison import MfFlag, PageFlag, PageKind, TaskFlag
-from replay.trace.schema import EventKind
+from replay.trace.schema import BadblocksAction, EventKind
 
 __all__ = ("pmem_as_ram",)
 
@@ -71,6 +72,7 @@ class _Story:
         for period in range(self._values["periods"]):
             yield {"kind": int(EventKind.MARK), "label": machine.label(device.name)}
             if self._values["scan"]:
+                yield from (self._bad_range(pfn, BadblocksAction.FOUND) for pfn in sorted(bad))
                 yield from ({"kind": int(EventKind.CLEAR_ERROR), "pfn": pfn} for pfn in sorted(bad))
                 bad = {}
             own = pgmap_id(device, machine) + period * step
@@ -81,6 +83,10 @@ class _Story:
                 yield from self._consumption(pfn, period)
             yield from unplugging(device, machine, blocks)
             yield from mapping(device, machine, own + step, "devdax")
+
+    def _bad_range(self, pfn: int, action: BadblocksAction) -> Row:
+        shift = self._machine.geometry.page_shift
+        return {"kind": int(EventKind.BADBLOCKS), "key": int(action), "start": pfn << shift, "size": 1 << shift}
 
     def _new_errors(self, name: str, period: int, low: int, high: int) -> dict[int, float]:
         """Return pages that go bad, and when in the period (0 to 1)."""
@@ -127,5 +133,6 @@ class _Story:
                 "kind": int(EventKind.MAP_PAGES), "pfn": pfn, "nr_pages": 1, "task": task,
                 "vaddr": _ADDRESS, "map_shift": shift,
             }  # fmt: skip
+        yield self._bad_range(pfn, BadblocksAction.REPORTED)
         yield {"kind": int(EventKind.MEMORY_FAILURE), "pfn": pfn, "flags": int(MfFlag.ACTION_REQUIRED), "task": task}
         yield {"kind": int(EventKind.TASK_STATE), "task": task, "flags": int(TaskFlag.EXITED)}

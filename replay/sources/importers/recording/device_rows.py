@@ -179,12 +179,21 @@ class DeviceReader:
             flags |= NamespaceFlags.MAP_MEM
         flags |= self._legacy(found)
         values = {"key": DaxAction.CREATE, "start": found.start, "size": found.size, "flags": int(flags)}
-        values |= {"value": found.align} if found.align else {}
+        if self._as_before(call, name, found):
+            # What it is stands on its medium; whoever enables it does not say so, and nor does the row.
+            values["flags"] = int(NamespaceFlags.KEEP | self._legacy(found))
+        elif found.align:
+            values["value"] = found.align
         values |= {} if found.node is None else {"node": found.node}
         self._call_rows(call, EventKind.NAMESPACE, name, values)
         if call.ret is None or errno_of(call.ret) == 0:
             devdax = flags & NamespaceFlags.DEVDAX
             self._in_use[name] = _InUse(found, DaxDriver.DEVICE_DAX if devdax else DaxDriver.NONE)
+
+    def _as_before(self, call: Call, name: str, found: NamespacePrint) -> bool:
+        """Return whether a namespace is in use by the info block by which it was in use before."""
+        before = [dump.namespaces[name] for at, dump in self._dumps if at < call.begin and name in dump.namespaces]
+        return bool(found.uuid) and any(old.uuid == found.uuid for old in before)
 
     def _driver_row(self, call: Call, name: str, action: DaxAction, driver: DaxDriver) -> None:
         device = name.replace("namespace", "dax")

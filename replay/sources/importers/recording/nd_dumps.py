@@ -34,6 +34,7 @@ class NamespacePrint:
         flags: FSDAX or DEVDAX, none for raw.
         align: of the data, 0 for raw.
         node: target node, None where it is not shown.
+        uuid: of the info block by which it is in use, "" for raw.
     """
 
     start: int
@@ -41,6 +42,7 @@ class NamespacePrint:
     flags: int
     align: int
     node: int | None
+    uuid: str = ""
 
 
 @dataclass(frozen=True)
@@ -88,7 +90,8 @@ def read_nd(text: str) -> NdDump:
                 devdax = holder.get("devtype") == "nd_dax"
                 flags = (NamespaceFlags.DEVDAX if devdax else NamespaceFlags.FSDAX) if holder else 0
                 align = _number(holder, "align") or 0
-                namespaces[name] = NamespacePrint(start, size, int(flags), align, node)
+                uuid = holder.get("uuid", "")
+                namespaces[name] = NamespacePrint(start, size, int(flags), align, node, uuid)
     return NdDump(regions, namespaces, daxes)
 
 
