@@ -8,11 +8,11 @@ import typer
 from replay.cli.common import add_command
 from replay.cli.generate_covering import command
 from replay.cli.main import main
+from replay.compare.reach import Unreachable
 from replay.errors import UsageError
 from replay.sources.synthetic import covering as module
 from replay.sources.synthetic.covering import Covering
 from replay.sources.synthetic.covering_poison import PoisonCover
-from replay.sources.synthetic.covering_states import Unreachable
 
 LARGE = "traces/synthetic/covering-arm64-large.arrow"
 SMALL = "traces/synthetic/covering-x86_64-no-vmemmap.arrow"
