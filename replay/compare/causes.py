@@ -42,7 +42,8 @@ class Cause:
         candidate_agrees: of these, the candidate's is.
         baseline_wrong: pfn_to_online_page: calls that the baseline answers against the truth.
         candidate_wrong: and those that the candidate does.
-        follows: both kernels have the same rules for this function: it answers otherwise because of what it asks.
+        follows: both kernels decide all of these calls by the same rules: they are answered otherwise because of what the
+            function asks, or of what earlier calls left.
     """
 
     function: str
@@ -86,6 +87,7 @@ class Cause:
             "candidate_wrong",
         ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.follows &= other.follows
         self.ranges.merge(other.ranges)
         if self.first is None or (other.first is not None and other.first[0] < self.first[0]):
             self.first = other.first

@@ -11,6 +11,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from replay.compare.causes import Cause, Causes, Verdict
+from replay.compare.following import CallStates, Following
 from replay.compare.recorded import PoisonRecord, possible_within_windows
 from replay.compare.units import Side, Units, units_of
 from replay.compare.verdicts import KernelWords, answer_in_full
@@ -168,15 +169,20 @@ class Pair:
         where: str = "trace",
     ) -> None:
         self.causes = Causes()
-        self._sides = [_Running(description, strings, k, where, open_loop=open_loop) for k in (baseline, candidate)]
+        self._following = Following()
+        self._sides = [
+            _Running(description, strings, k, where, states, open_loop=open_loop)
+            for k, states in zip((baseline, candidate), self._following.sides, strict=True)
+        ]
         self._sink = sink
         self._pages_per_block = max(description.memory_block_bytes >> description.page_shift, 1)
 
     def feed(self, batch: Batch) -> None:
         """Replay a batch through both, and group its calls by cause."""
+        self._following.begin(len(batch))
         for side in self._sides:
             side.feed(batch)
-        _take(batch, self._sides, self.causes, self._sink, self._pages_per_block)
+        _take(batch, self._sides, self._following, self.causes, self._sink, self._pages_per_block)
 
     def finish(self) -> tuple[Part, Part]:
         """Close both replays."""
@@ -193,6 +199,7 @@ class _Running:
         strings: tuple[str, ...],
         profile: Profile,
         where: str,
+        states: CallStates,
         *,
         open_loop: bool,
     ) -> None:
@@ -201,7 +208,14 @@ class _Running:
         self.outcomes: Outcomes = {}
         self.recorded_on = description.kernel
         self._replayer = Replayer(
-            description, profile, strings, keep=True, open_loop=open_loop, parts=self.parts.append, where=where
+            description,
+            profile,
+            strings,
+            keep=True,
+            open_loop=open_loop,
+            parts=self.parts.append,
+            where=where,
+            poison_observer=states,
         )
         self.words = KernelWords(self._replayer.kernel)
 
@@ -235,6 +249,7 @@ def _steps(words: KernelWords, tally: Tally) -> dict[str, int]:
 def _take(
     batch: ColumnSource,
     sides: list[_Running],
+    following: Following,
     causes: Causes,
     sink: Callable[[Differing], None] | None,
     pages_per_place: int,
@@ -247,12 +262,12 @@ def _take(
         if kind in _LOOKUPS:
             found = _lookups(batch, kind, rows, sides)
         elif kind in _CALLS or kind in POISON_CALLS or kind in DEVICE_CALLS:
-            found = _calls(batch, kind, rows, sides)
+            found = _calls(batch, kind, rows, sides, following)
         else:
             continue
-        follows = sides[0].words.same_rules(sides[1].words, kind)
+        same_rules = sides[0].words.same_rules(sides[1].words, kind)
         for cause, units in found:
-            cause.follows = follows
+            cause.follows |= same_rules
             causes.add(cause)
             if cause.differs:
                 places = units.first // np.uint64(pages_per_place)
@@ -291,7 +306,7 @@ def _lookups(
 
 
 def _calls(
-    batch: ColumnSource, kind: EventKind, rows: NDArray[np.int64], sides: list[_Running]
+    batch: ColumnSource, kind: EventKind, rows: NDArray[np.int64], sides: list[_Running], following: Following
 ) -> Iterator[tuple[Cause, Units]]:
     """Group calls, which are one row each, by everything that they answered."""
     names = _POISON if kind in POISON_CALLS else ("check", "ret")
@@ -301,6 +316,10 @@ def _calls(
     recorded, agreed = _agreed(batch, kind, rows, sides)
     groups = pl.DataFrame(columns).with_row_index("unit").group_by(list(columns), maintain_order=True).agg("unit")
     units = _each(batch, rows)
+    follows = np.zeros(rows.size, np.bool_)
+    if kind in POISON_CALLS:
+        kernels = sides[0].words.kernel, sides[1].words.kernel
+        follows = following.follows(kind, rows, kernels, (sides[0].outcomes, sides[1].outcomes))
     for *values, unit in groups.iter_rows():
         at = np.array(unit, np.int64)
         half = len(names)
@@ -312,6 +331,7 @@ def _calls(
         verdicts = answer_in_full(both[0], both[1])
         picked = units.take(at)
         cause = Cause(FUNCTIONS[kind].name if kind in FUNCTIONS else kind.name.lower(), *verdicts)
+        cause.follows = bool(follows[at].all())
         _count(cause, batch, picked, recorded[at], [int(of_side[at].sum()) for of_side in agreed])
         yield cause, picked
 

@@ -43,7 +43,8 @@ class KernelWords:
     def same_rules(self, other: KernelWords, kind: EventKind) -> bool:
         """Return whether the function behind rows of a kind is the same in another kernel, whatever it is asked about.
 
-        Rules of poison calls look at features too, so kernels with different features are not taken for the same there.
+        Rules of poison calls look at features too, so kernels with different features are not taken for the same there;
+        whether they are in the states at hand, ``Following`` says.
         """
         if kind in DEVICE_CALLS:
             return self.kernel.features == other.kernel.features  # many functions, by feature
