@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from replay.engine.tally import RangeCount
+from replay.compare.ranges import PfnRanges
 
 __all__ = ("Cause", "Causes", "Verdict")
 
@@ -51,7 +51,7 @@ class Cause:
     candidate: Verdict
     calls: int = 0
     rows: int = 0
-    ranges: RangeCount = field(default_factory=RangeCount)
+    ranges: PfnRanges = field(default_factory=PfnRanges)
     first: tuple[int, int | None] | None = None
     recorded: int = 0
     baseline_agrees: int = 0
@@ -102,7 +102,8 @@ class Cause:
             "calls": self.calls,
             "rows": self.rows,
             "first": None if self.first is None else {"row": self.first[0], "pfn": self.first[1]},
-            "ranges": [{"first": low, "last": high, "calls": n} for low, high, n in self.ranges.merged()],
+            "ranges": [one._asdict() for one in self.ranges.listed()],
+            "ranges_exact": self.ranges.exact,
             "recorded": self.recorded,
             "agrees": {"baseline": self.baseline_agrees, "candidate": self.candidate_agrees},
             "wrong": {"baseline": self.baseline_wrong, "candidate": self.candidate_wrong},

@@ -272,7 +272,7 @@ def _take(
             if cause.differs:
                 places = units.first // np.uint64(pages_per_place)
                 has = _has_pfn(batch, units.row)
-                cause.ranges.add_many(units.first[has], units.last[has], units.pages[has], places[has])
+                cause.ranges.add(units.first[has], units.last[has], units.pages[has], places[has])
                 if sink is not None:
                     at = batch.row + units.row
                     sink(

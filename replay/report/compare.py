@@ -15,6 +15,7 @@ from rich.text import Text
 
 from replay.compare.causes import Cause, Causes
 from replay.compare.kernels import Comparison, Part
+from replay.compare.ranges import PfnRange
 from replay.compare.timing import CONFIDENCE, Timing
 
 __all__ = ("Found", "print_found")
@@ -166,8 +167,8 @@ def _print_differences(out: Console, found: Found, differing: Sequence[Cause], l
                    "recording agrees with", numbers=("calls",))  # fmt: skip
     fresh = {cause.key for cause in found.fresh}
     for cause in differing[:limit]:
-        ranges = cause.ranges.merged()
-        spans = ", ".join(f"{low:#x}-{high:#x}" for low, high, _ in ranges[:_RANGES])
+        ranges = cause.ranges.listed()
+        spans = ", ".join(_range(one) for one in ranges[:_RANGES])
         more = f" and {len(ranges) - _RANGES} more" if len(ranges) > _RANGES else ""
         table.add_row(
             Text(cause.function),
@@ -182,6 +183,12 @@ def _print_differences(out: Console, found: Found, differing: Sequence[Cause], l
     if len(differing) > limit:
         left = differing[limit:]
         out.print(f"… and {len(left)} more causes with {sum(c.calls for c in left):,} calls; --limit 0 shows all")
+
+
+def _range(one: PfnRange) -> str:
+    if one.first == one.last:
+        return f"{one.first:#x}"
+    return f"{one.first:#x}-{one.last:#x}" + (f" every {one.step}" if one.step > 1 else "")
 
 
 def _first(found: Found, cause: Cause) -> str:
