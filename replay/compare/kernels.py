@@ -14,7 +14,7 @@ from replay.compare.causes import Cause, Causes, Verdict
 from replay.compare.following import CallStates, Following
 from replay.compare.recorded import PoisonRecord, possible_within_windows
 from replay.compare.units import Side, Units, units_of
-from replay.compare.verdicts import KernelWords, answer_in_full
+from replay.compare.verdicts import KernelWords, Unproven, answer_in_full
 from replay.engine.replay import Replayer
 from replay.engine.rows import ColumnSource, Outcomes, Parts
 from replay.engine.tabulate import CHECK_MASK, tabulate
@@ -297,10 +297,11 @@ def _lookups(
         picked = units.take(of_pair)
         cause = Cause(a.words.function(kind).name, *verdicts)
         agrees = [
-            int(picked.pages[windowed[of_pair] | given[of_pair] & (value[of_pair] == int(v.yes))].sum())
+            windowed[of_pair] | given[of_pair] & (value[of_pair] == int(v.yes))
             for v, windowed in zip(verdicts, within, strict=True)
         ]
-        _count(cause, batch, picked, given[of_pair], agrees)
+        unproven = a.words.unproven(kind, of_baseline), b.words.unproven(kind, of_candidate)
+        _count(cause, batch, picked, given[of_pair], agrees, unproven)
         cause.baseline_wrong, cause.candidate_wrong = (int(wrong.sum()) for wrong in picked.wrong)
         yield cause, picked
 
@@ -332,7 +333,8 @@ def _calls(
         picked = units.take(at)
         cause = Cause(FUNCTIONS[kind].name if kind in FUNCTIONS else kind.name.lower(), *verdicts)
         cause.follows = bool(follows[at].all())
-        _count(cause, batch, picked, recorded[at], [int(of_side[at].sum()) for of_side in agreed])
+        unproven = sides[0].words.unproven(kind, values[0]), sides[1].words.unproven(kind, values[half])
+        _count(cause, batch, picked, recorded[at], [of_side[at] for of_side in agreed], unproven)
         yield cause, picked
 
 
@@ -370,11 +372,20 @@ def _recorded(batch: ColumnSource, rows: NDArray[np.int64]) -> tuple[NDArray[np.
     return mask, np.asarray(batch.column("recorded_ret")[rows], np.int64)
 
 
-def _count(cause: Cause, batch: ColumnSource, units: Units, given: NDArray[np.bool_], agrees: list[int]) -> None:
+def _count(
+    cause: Cause,
+    batch: ColumnSource,
+    units: Units,
+    given: NDArray[np.bool_],
+    agrees: list[NDArray[np.bool_]],
+    unproven: tuple[Unproven, Unproven],
+) -> None:
     cause.calls = int(units.pages.sum())
     cause.rows = int(np.unique(units.row).size)
     cause.recorded = int(units.pages[given].sum())
-    cause.baseline_agrees, cause.candidate_agrees = agrees
+    same = [int(units.pages[of_side].sum()) for of_side in agrees]
+    counted = [what.counted(n, cause.recorded) for n, what in zip(same, unproven, strict=True)]
+    (cause.baseline_agrees, cause.baseline_unproven), (cause.candidate_agrees, cause.candidate_unproven) = counted
     at = int(np.argmin(units.row))
     has = bool(_has_pfn(batch, units.row[at : at + 1])[0])
     cause.first = batch.row + int(units.row[at]), int(units.first[at]) if has else None

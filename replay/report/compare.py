@@ -205,6 +205,9 @@ def _agreement(cause: Cause) -> Text:
         return Text("not recorded")
     sides = {"baseline": cause.baseline_agrees, "candidate": cause.candidate_agrees}
     text = ", ".join(f"{name} {n:,}" for name, n in sides.items() if n) or "neither"
+    left_out = {"baseline": cause.baseline_unproven, "candidate": cause.candidate_unproven}
+    if any(left_out.values()):
+        text += f"; not compared: {', '.join(f'{name} {n:,}' for name, n in left_out.items() if n)}"
     if cause.baseline_wrong or cause.candidate_wrong:
         text += f"; against the truth: baseline {cause.baseline_wrong:,}, candidate {cause.candidate_wrong:,}"
     return Text(text)
