@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from replay.cli.common import console, emit_json, number, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, console, emit_json, number, progress_on_stderr
 
 
 def command(
@@ -47,14 +47,11 @@ def command(
         kernels = [named(name) for name in profile or [opened.machine.kernel]]
         found = [explain(opened, at, kernel, pfn=page, progress=progress) for kernel in kernels]
         recorded_on, lost = opened.machine.kernel, opened.provenance.lost_events
-    diagnostics: list[dict[str, object]] = []
-    if lost:
-        text = f"the recorder lost {lost} events; what depends on them may be wrong"
-        diagnostics.append({"level": "warning", "message": text, "where": str(trace)})
+    diagnostics = Diagnostics()
+    diagnostics.lost(str(trace), lost)
     if json:
         facts = [explanation_facts(e, recorded_on) for e in found]
         emit_json("explain", "ok", {"trace": str(trace), "explanations": facts}, diagnostics)
         return
     print_explanations(console(), found, recorded_on, every=every)
-    for d in diagnostics:
-        warn(f"{d['where']}: {d['message']}")
+    diagnostics.tell()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from replay.cli.common import console, count_of, emit_json, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, console, count_of, emit_json, progress_on_stderr
 from replay.errors import InputError
 
 
@@ -50,9 +50,10 @@ def command(
     kernels = list(dict.fromkeys(named(name).name for name in profile)) or kernels_of(corpus.traces)
     met = {name: Met(named(name)) for name in kernels}
     left_out = misfits(corpus.traces, kernels)
-    notes: list[dict[str, object]] = [
-        {"level": "warning", "message": f"left out: {why}", "where": at} for (_, at), why in left_out.items()
-    ]
+    diagnostics = Diagnostics()
+    diagnostics.passed_over(corpus.passed_over)
+    for (_, at), why in left_out.items():
+        diagnostics.warning(at, f"left out: {why}")
     for name in function:
         known = {f for m in met.values() for f in functions_of(m)}
         if name not in known:
@@ -74,7 +75,7 @@ def command(
         if not json:
             print_scores(console(), name, scores, survivors=survivors, unreachable=unreachable)
     if json:
-        emit_json("mutate", "differs" if failed else "ok", {"kernels": facts}, notes)
-    for note in () if json else notes:
-        warn(str(note["message"]))
+        emit_json("mutate", "differs" if failed else "ok", {"kernels": facts}, diagnostics)
+    else:
+        diagnostics.tell()
     raise typer.Exit(int(failed))

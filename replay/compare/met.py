@@ -131,11 +131,11 @@ def misfits(traces: Sequence[str], kernels: Sequence[str]) -> dict[tuple[str, st
                 with TraceFile.open(path, verify=False) as trace:
                     refuse_mismatch(trace.machine, kernel, path)
             except UsageError as error:
-                found[name, path] = str(error)
+                found[name, path] = str(error).removeprefix(f"{path}: ")
             except (InputError, OSError):
                 continue  # said when it is replayed
         if traces and all((name, path) in found for path in traces):
-            raise UsageError(found[name, traces[0]])
+            raise UsageError(f"{traces[0]}: {found[name, traces[0]]}")
     return found
 
 
