@@ -32,9 +32,9 @@ def command(
 
       replay explain traces/recorded/6.1.192-s2a-pmem-collision.arrow 195 --profile v5.11 --profile v5.12
 
-      replay explain walk.arrow 1200 --pfn 0x11c1ff --all
+      replay explain traces/recorded/6.1.192-s2a-pmem-collision.arrow 72 --pfn 0x11c1ff --all
 
-      replay explain walk.arrow 1200 -p v5.12 -p patch.py:mine --json
+      replay explain trace.arrow 195 -p v5.12 -p patch.py:mine --json
     """
     from replay.compare.explain import explain
     from replay.report.explain import explanation_facts, print_explanations
