@@ -12,6 +12,7 @@ from typing import Any, NamedTuple, TypeAlias
 import numpy as np
 
 from replay import __version__
+from replay.candidate.named import named
 from replay.engine.poison_call import Decided
 from replay.engine.poison_verdicts import poison_functions
 from replay.engine.replay import Replay, Replayer, replay_trace
@@ -19,7 +20,7 @@ from replay.engine.tally import Tally
 from replay.errors import UsageError
 from replay.kernel.calls import Kernel
 from replay.kernel.config import KernelConfig
-from replay.kernel.profiles import Profile, profile
+from replay.kernel.profiles import Profile
 from replay.kernel.registry import Numbering
 from replay.kernel.rules import BUILT_IN
 from replay.machine.machine import Machine
@@ -166,23 +167,6 @@ def run(
         seconds["total"] = time.perf_counter() - started
         lost = trace.provenance.lost_events
         return Run(os.fspath(path), trace.digest, chosen, engine, trace.rows, replay.tally, seconds, lost)
-
-
-def named(kernel: str | Profile) -> Profile:
-    """Return a kernel by its name: a profile such as ``v6.1``, or a candidate such as ``patch.py`` or ``patch.py:name``.
-
-    The code of a candidate's file runs.
-
-    Raises:
-        UsageError: there is no such profile, or the candidate does not work.
-    """
-    if isinstance(kernel, Profile):
-        return kernel
-    if kernel.endswith(".py") or ".py:" in kernel:
-        from replay.candidate.load import load  # noqa: PLC0415 - only when asked for
-
-        return load(kernel)
-    return profile(kernel)
 
 
 class CheckNames(NamedTuple):

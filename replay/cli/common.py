@@ -6,19 +6,20 @@ import inspect
 import json
 import re
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import typer
 
-from replay.errors import UsageError
+from replay.errors import InputError, ReplayError, UsageError
 
 if TYPE_CHECKING:
     from rich.console import Console
 
 __all__ = (
     "ENVELOPE_VERSION",
+    "Diagnostics",
     "add_command",
     "console",
     "count_of",
@@ -79,21 +80,72 @@ def warn(text: str) -> None:
     print(f"replay: warning: {text}", file=sys.stderr)
 
 
-def emit_json(command: str, status: str, data: Any, diagnostics: list[dict[str, object]] | None = None) -> None:  # noqa: ANN401
+class Diagnostics:
+    """What should be known beside the answer: a list for ``--json``, lines on stderr for people."""
+
+    def __init__(self) -> None:
+        self.found: list[dict[str, object]] = []
+
+    @classmethod
+    def of(cls, error: ReplayError) -> Diagnostics:
+        """Return an error alone."""
+        found = cls()
+        found.error(error)
+        return found
+
+    def warning(self, where: object, message: str) -> None:
+        """Note what may make the answer less than it seems, and the file or kernel that it is about."""
+        self.found.append({"level": "warning", "message": message, "where": str(where)})
+
+    def warnings(self, where: object, messages: Iterable[str]) -> None:
+        """Note several of them about the same file or kernel."""
+        for message in messages:
+            self.warning(where, message)
+
+    def error(self, error: ReplayError) -> None:
+        """Note what could not be done, as an input could not be used while others could."""
+        message = " ".join(str(error).split())
+        where = error.where if isinstance(error, InputError) else ""
+        self.found.append({"level": "error", "message": message, "where": where})
+
+    def errors(self, errors: Iterable[InputError]) -> None:
+        """Note several of them."""
+        for error in errors:
+            self.error(error)
+
+    def passed_over(self, files: Mapping[str, str]) -> None:
+        """Note files in folders that are no traces: path to what they are."""
+        for path, what in files.items():
+            self.warning(path, f"passed over: {what}")
+
+    def lost(self, trace: str, events: int) -> None:
+        """Note that the recorder of a trace lost events."""
+        if events:
+            self.warning(trace, f"the recorder lost {events} events; what depends on them may be wrong")
+
+    def tell(self) -> None:
+        """Print them to stderr."""
+        for one in self.found:
+            # The message of an error says where by itself.
+            text = one["message"] if one["level"] == "error" else f"{one['where']}: {one['message']}"
+            print(f"replay: {one['level']}: {text}", file=sys.stderr)
+
+
+def emit_json(command: str, status: str, data: Any, diagnostics: Diagnostics | None = None) -> None:  # noqa: ANN401
     """Print the envelope that every command with ``--json`` answers with.
 
     Args:
         command: name of the command.
         status: "ok", "differs" or "error".
         data: the answer.
-        diagnostics: {"level": "warning" or "error", "message": …, "where": …}.
+        diagnostics: what else should be known.
     """
     envelope = {
         "version": ENVELOPE_VERSION,
         "command": command,
         "status": status,
         "data": data,
-        "diagnostics": diagnostics or [],
+        "diagnostics": [] if diagnostics is None else diagnostics.found,
     }
     json.dump(envelope, sys.stdout, indent=2)
     sys.stdout.write("\n")

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from replay.cli import native
-from replay.cli.common import console, count_of, emit_json, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, console, count_of, emit_json, progress_on_stderr
 from replay.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -103,13 +103,16 @@ def command(
     if write_expect is not None:
         write_expected(write_expect, differing)
     failed = _failed(fresh, fail_on)
-    diagnostics = _diagnostics(comparisons, errors, corpus.passed_over)
+    diagnostics = Diagnostics()
+    diagnostics.errors(errors)
+    diagnostics.passed_over(corpus.passed_over)
+    for c in comparisons:
+        diagnostics.lost(c.trace, c.lost_events)
     if json:
         emit_json("compare", "error" if errors else "differs" if failed else "ok", found.to_dict(), diagnostics)
     else:
         print_found(console(), found, only_changed=only_changed, limit=limit or len(differing))
-        for d in diagnostics:
-            warn(f"{d['where']}: {d['message']}" if d["level"] == "warning" else str(d["message"]))
+        diagnostics.tell()
     raise typer.Exit(InputError.exit_code if errors else int(failed))
 
 
@@ -174,16 +177,3 @@ def _time(
         return time_traces(
             [c.trace for c in comparisons], named(baseline), named(candidate), pairs=pairs, progress=progress
         )
-
-
-def _diagnostics(
-    comparisons: Sequence[Comparison], errors: Sequence[InputError], passed_over: dict[str, str]
-) -> list[dict[str, object]]:
-    found: list[dict[str, object]] = [{"level": "error", "message": str(e), "where": e.where} for e in errors]
-    for path, what in passed_over.items():
-        found.append({"level": "warning", "message": f"passed over: {what}", "where": path})
-    for c in comparisons:
-        if c.lost_events:
-            text = f"the recorder lost {c.lost_events} events; what depends on them may be wrong"
-            found.append({"level": "warning", "message": text, "where": c.trace})
-    return found

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from replay.cli.common import console, emit_json, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, console, emit_json, progress_on_stderr
 
 
 def command(
@@ -47,14 +47,15 @@ def command(
         done = convert(
             str(source), str(output), to=to, codec=compress, profile=profile, take_changes=take_changes, progress=show
         )
-    changed = "the table was changed since it was written; the trace is another one, and says so"
+    diagnostics = Diagnostics()
+    if done.changed:
+        diagnostics.warning(source, "the table was changed since it was written; the trace is another one, and says so")
     if json:
         facts = {
             "output": str(output), "from": done.source, "to": done.target.name, "rows": done.rows,
             "written": done.written, "digest": done.digest, "loses": list(done.loses), "changed": done.changed,
         }  # fmt: skip
-        diagnostics: list[dict[str, object]] = [{"level": "warning", "message": changed, "where": str(source)}]
-        emit_json("convert", "ok", facts, diagnostics if done.changed else [])
+        emit_json("convert", "ok", facts, diagnostics)
         return
     out = console()
     out.print(
@@ -63,5 +64,4 @@ def command(
     out.print(f"{done.digest}", markup=False, soft_wrap=True)
     for what in done.loses:
         out.print(f"lost: {what}", markup=False, soft_wrap=True)
-    if done.changed:
-        warn(changed)
+    diagnostics.tell()

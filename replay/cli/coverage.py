@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from replay.cli.common import console, count_of, emit_json, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, console, count_of, emit_json, progress_on_stderr
 from replay.errors import InputError
 
 
@@ -60,12 +60,11 @@ def command(
     if errors and not any(count.values()):
         raise next(iter(errors.values()))
     coverages = [coverage_of(met[name], count[name]) for name in kernels]
-    diagnostics: list[dict[str, object]] = [
-        {"level": "error", "message": str(e), "where": where} for where, e in errors.items()
-    ]
-    diagnostics += [
-        {"level": "warning", "message": f"left out: {why}", "where": at} for (_, at), why in left_out.items()
-    ]
+    diagnostics = Diagnostics()
+    diagnostics.errors(errors.values())
+    diagnostics.passed_over(corpus.passed_over)
+    for (_, at), why in left_out.items():
+        diagnostics.warning(at, f"left out: {why}")
     if json:
         emit_json(
             "coverage", "error" if errors else "ok", {"kernels": [coverage_facts(c) for c in coverages]}, diagnostics
@@ -75,6 +74,5 @@ def command(
         for c in coverages:
             print_missing(out, c) if missing else print_coverage(out, c)
         print_overview(out, coverages)
-        for d in diagnostics:
-            warn(str(d["message"]))
+        diagnostics.tell()
     raise typer.Exit(InputError.exit_code if errors else 0)

@@ -52,10 +52,10 @@ def command(
         raise UsageError("--area, --all and --function each say what to compare; give one of them")
     if arch is not None and all_configs:
         raise UsageError("--arch and --all-configs exclude each other")
+    from replay.candidate.named import named
     from replay.compare.diff import Scope, diff
     from replay.compare.diff_sides import AREAS, DEFAULT_AREAS
     from replay.report.diff import difference_facts, print_difference
-    from replay.session import named
 
     areas = tuple(AREAS) if everything else tuple(dict.fromkeys(area)) or DEFAULT_AREAS
     scope = Scope(areas, tuple(dict.fromkeys(function)), "" if all_configs else arch or "x86_64")

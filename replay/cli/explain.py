@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from replay.cli.common import console, emit_json, number, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, console, emit_json, number, progress_on_stderr
 
 
 def command(
@@ -39,9 +39,9 @@ def command(
 
       replay explain traces/recorded/6.1.192-s4-kmem.arrow 1549 --profile v5.1
 
-      replay explain walk.arrow 1200 --pfn 0x11c1ff --all
+      replay explain traces/recorded/6.1.192-s2a-pmem-collision.arrow 72 --pfn 0x11c1ff --all
 
-      replay explain walk.arrow 1200 -p v5.12 -p patch.py:mine --json
+      replay explain trace.arrow 195 -p v5.12 -p patch.py:mine --json
     """
     from replay.compare.explain import explain
     from replay.report.explain import explanation_facts, print_explanations
@@ -54,14 +54,11 @@ def command(
         kernels = [named(name) for name in profile or [opened.machine.kernel]]
         found = [explain(opened, at, kernel, pfn=page, progress=progress) for kernel in kernels]
         recorded_on, lost = opened.machine.kernel, opened.provenance.lost_events
-    diagnostics: list[dict[str, object]] = []
-    if lost:
-        text = f"the recorder lost {lost} events; what depends on them may be wrong"
-        diagnostics.append({"level": "warning", "message": text, "where": str(trace)})
+    diagnostics = Diagnostics()
+    diagnostics.lost(str(trace), lost)
     if json:
         facts = [explanation_facts(e, recorded_on) for e in found]
         emit_json("explain", "ok", {"trace": str(trace), "explanations": facts}, diagnostics)
         return
     print_explanations(console(), found, recorded_on, every=every)
-    for d in diagnostics:
-        warn(f"{d['where']}: {d['message']}")
+    diagnostics.tell()

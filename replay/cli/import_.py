@@ -7,7 +7,7 @@ from pathlib import Path
 import typer
 
 from replay.cli import import_events, import_machine, import_rasdaemon
-from replay.cli.common import add_command, console, emit_json, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, add_command, console, emit_json, progress_on_stderr
 
 app = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Make traces from what other tools write.")
 
@@ -48,10 +48,9 @@ def recording(
             progress=lambda _step, done: show(int(done * 1000), 1000),
         )
     facts = {"trace": str(output), **asdict(report)}
+    diagnostics = Diagnostics()
+    diagnostics.warnings(folder, report.warnings)
     if json:
-        diagnostics: list[dict[str, object]] = [
-            {"level": "warning", "message": w, "where": str(folder)} for w in report.warnings
-        ]
         emit_json("import", "ok", facts, diagnostics)
         return
     out = console()
@@ -60,8 +59,7 @@ def recording(
     if report.unused:
         unused = ", ".join(f"{name} {count:,}" for name, count in sorted(report.unused.items()))
         out.print(f"read and not used: {unused}", markup=False, soft_wrap=True)
-    for text in report.warnings:
-        warn(text)
+    diagnostics.tell()
 
 
 add_command(app, "recording", recording)

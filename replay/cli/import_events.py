@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from replay.cli.common import console, emit_json, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, console, emit_json, progress_on_stderr
 
 if TYPE_CHECKING:
     from replay.sources.importers.events.assembly import ImportReport
@@ -190,10 +190,9 @@ def _run(
         if rejects is not None:
             table.write(rejects)
     facts = {"trace": str(output), **asdict(report)}
+    diagnostics = Diagnostics()
+    diagnostics.warnings(name, (*report.warnings, *table.summary()))
     if json:
-        diagnostics: list[dict[str, object]] = [
-            {"level": "warning", "message": text, "where": name} for text in (*report.warnings, *table.summary())
-        ]
         emit_json("import", "ok", facts, diagnostics)
         return
     out = console()
@@ -202,7 +201,4 @@ def _run(
     if report.unused:
         unused = ", ".join(f"{kind} {count:,}" for kind, count in report.unused.items())
         out.print(f"read and not used: {unused}", markup=False, soft_wrap=True)
-    for text in report.warnings:
-        warn(text)
-    for text in table.summary():
-        warn(text)
+    diagnostics.tell()

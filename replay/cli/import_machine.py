@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from replay.cli.common import console, emit_json, warn
+from replay.cli.common import Diagnostics, console, emit_json
 
 
 def command(
@@ -70,11 +70,12 @@ def command(
         refused.write(rejects)
     machine, notes = made.machine, made.provenance.notes
     assumed = [note.removeprefix("assumed: ") for note in notes if note.startswith("assumed: ")]
-    warnings = [note for note in notes if not note.startswith("assumed: ")] + refused.summary()
+    diagnostics = Diagnostics()
+    diagnostics.warnings(output, [note for note in notes if not note.startswith("assumed: ")] + refused.summary())
     if json:
         facts = {"trace": str(output), "machine": asdict(machine), "assumed": assumed,
                  "devices": dict(made.provenance.parameters), "rejected": dict(refused.by_reason)}  # fmt: skip
-        emit_json("import", "ok", facts, [{"level": "warning", "message": w, "where": str(output)} for w in warnings])
+        emit_json("import", "ok", facts, diagnostics)
         return
     out = console()
     pages = sum(r.end - r.start for r in machine.memory)
@@ -85,5 +86,4 @@ def command(
     )  # fmt: skip
     for text in assumed:
         out.print(f"assumed: {text}", markup=False, soft_wrap=True)
-    for text in warnings:
-        warn(text)
+    diagnostics.tell()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from replay.cli.common import console, emit_json, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, console, emit_json, progress_on_stderr
 
 if TYPE_CHECKING:
     from replay.sources.importers.rasdaemon import RasdaemonReport
@@ -75,16 +75,13 @@ def command(
         )
     if rejects is not None:
         refused.write(rejects)
-    warnings = [*_warnings(report), *refused.summary()]
+    diagnostics = Diagnostics()
+    diagnostics.warnings(database, (*_warnings(report), *refused.summary()))
     if json:
-        diagnostics: list[dict[str, object]] = [
-            {"level": "warning", "message": text, "where": str(database)} for text in warnings
-        ]
         emit_json("import", "ok", _facts(report, output, refused.by_reason), diagnostics)
         return
     _print(report, output)
-    for text in warnings:
-        warn(text)
+    diagnostics.tell()
 
 
 def _facts(report: RasdaemonReport, output: Path, by_reason: dict[str, int]) -> dict[str, object]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from replay.cli.common import console, emit_json, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, console, emit_json, progress_on_stderr
 from replay.errors import UsageError
 
 
@@ -70,7 +70,8 @@ def command(
     texts = list(made.warnings)
     if not report.complete:
         texts.insert(0, "the scenario was cut short: its time was over before it had ended")
-    diagnostics: list[dict[str, object]] = [{"level": "warning", "message": w, "where": str(output)} for w in texts]
+    diagnostics = Diagnostics()
+    diagnostics.warnings(output, texts)
     if json:
         emit_json("lab", "ok", {"trace": str(trace), **asdict(report), "import": asdict(made)}, diagnostics)
         return
@@ -78,5 +79,4 @@ def command(
     out.print(f"{output}: {report.release}, {scenario}, {report.seconds:.0f} s", markup=False)
     out.print(f"{trace}: {made.rows:,} rows from {made.lookups:,} lookups, {made.transitions:,} transitions and "
               f"{made.dumps:,} section dumps", markup=False)  # fmt: skip
-    for text in texts:
-        warn(text)
+    diagnostics.tell()

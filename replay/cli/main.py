@@ -34,7 +34,7 @@ from replay.cli import (
     validate,
     what_if,
 )
-from replay.cli.common import add_command, emit_json
+from replay.cli.common import Diagnostics, add_command, emit_json
 from replay.errors import InputError, ReplayError
 
 __all__ = ("app", "main")
@@ -125,9 +125,7 @@ def _run(arguments: list[str]) -> int:
 def _report(arguments: list[str], error: ReplayError, code: int) -> int:
     message = " ".join(str(error).split())
     if "--json" in arguments:
-        where = error.where if isinstance(error, InputError) else ""
-        command = arguments[0] if arguments else ""
-        emit_json(command, "error", None, [{"level": "error", "message": message, "where": where}])
+        emit_json(arguments[0] if arguments else "", "error", None, Diagnostics.of(error))
     print(f"replay: error: {message}", file=sys.stderr)
     return code
 

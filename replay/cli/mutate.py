@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from replay.cli.common import console, count_of, emit_json, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, console, count_of, emit_json, progress_on_stderr
 from replay.errors import InputError
 
 
@@ -15,6 +15,9 @@ def command(
     ),
     function: list[str] = typer.Option([], "--function", "-f", help="Only this kernel function; again for more."),
     survivors: bool = typer.Option(False, "--survivors", help="List the mutants that no trace notices."),
+    unreachable: bool = typer.Option(
+        False, "--unreachable", help="List the mutants that no trace at all can notice, with the reasons."
+    ),
     fail_under: float = typer.Option(
         0.0, help="Exit with 1 if a function's score is lower, in percent.", min=0, max=100
     ),
@@ -23,7 +26,8 @@ def command(
 ) -> None:
     """Drop, negate and swap each check of every kernel function in turn, and count the mistakes that traces notice.
 
-    A mutant that answers no state at all otherwise is equivalent, which is proven; it does not count.
+    A mutant that answers no state at all otherwise is equivalent, which is proven; one is out of reach if it does so only in
+    states in which no machine is, or that no trace can say. Neither counts in the score.
 
     [bold]Examples[/bold]
 
@@ -46,9 +50,10 @@ def command(
     kernels = list(dict.fromkeys(named(name).name for name in profile)) or kernels_of(corpus.traces)
     met = {name: Met(named(name)) for name in kernels}
     left_out = misfits(corpus.traces, kernels)
-    notes: list[dict[str, object]] = [
-        {"level": "warning", "message": f"left out: {why}", "where": at} for (_, at), why in left_out.items()
-    ]
+    diagnostics = Diagnostics()
+    diagnostics.passed_over(corpus.passed_over)
+    for (_, at), why in left_out.items():
+        diagnostics.warning(at, f"left out: {why}")
     for name in function:
         known = {f for m in met.values() for f in functions_of(m)}
         if name not in known:
@@ -68,9 +73,9 @@ def command(
         failed |= any(s.score * 100 < fail_under for s in scores)
         facts.append(score_facts(name, scores))
         if not json:
-            print_scores(console(), name, scores, survivors=survivors)
+            print_scores(console(), name, scores, survivors=survivors, unreachable=unreachable)
     if json:
-        emit_json("mutate", "differs" if failed else "ok", {"kernels": facts}, notes)
-    for note in () if json else notes:
-        warn(str(note["message"]))
+        emit_json("mutate", "differs" if failed else "ok", {"kernels": facts}, diagnostics)
+    else:
+        diagnostics.tell()
     raise typer.Exit(int(failed))

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from replay.cli.common import console, emit_json, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, console, emit_json, progress_on_stderr
 from replay.errors import InputError, TraceError, UnknownNameError, UsageError
 
 if TYPE_CHECKING:
@@ -79,14 +79,13 @@ def command(
         raise errors[0]
     differs = not all(report.agrees for report in reports)
     diagnostics = _warnings(reports)
-    diagnostics += [{"level": "error", "message": str(e), "where": e.where} for e in errors]
+    diagnostics.errors(errors)
     if json:
         status = "error" if errors else "differs" if differs else "ok"
         emit_json("native", status, {"reports": [report.to_dict() for report in reports]}, diagnostics)
     else:
         print_reports(console(), reports)
-        for d in diagnostics:
-            warn(f"{d['where']}: {d['message']}" if d["level"] == "warning" else str(d["message"]))
+        diagnostics.tell()
     raise typer.Exit(InputError.exit_code if errors else int(differs))
 
 
@@ -200,16 +199,16 @@ class _Job:
         return [report]
 
 
-def _warnings(reports: list[NativeReport]) -> list[dict[str, object]]:
+def _warnings(reports: list[NativeReport]) -> Diagnostics:
     """Return what the compiler said of the candidate, once, and what is missing."""
     lines = {line: None for report in reports for line in report.warnings.splitlines() if "warning:" in line}
-    found: list[dict[str, object]] = []
-    if lines:
-        found = [{"level": "warning", "message": line, "where": reports[0].candidate} for line in lines]
+    found = Diagnostics()
+    for line in lines:
+        found.warning(reports[0].candidate, line)
     for report in reports:
         if not report.complete:
-            found.append({"level": "warning", "message": "stopped by --most before its end", "where": report.source})
+            found.warning(report.source, "stopped by --most before its end")
         if not any(f.lookups for f in report.functions.values()):
-            text = f"no lookups of {', '.join(f.name.lower() for f in report.functions)} in it: nothing was checked"
-            found.append({"level": "warning", "message": text, "where": report.source})
+            asked = ", ".join(f.name.lower() for f in report.functions)
+            found.warning(report.source, f"no lookups of {asked} in it: nothing was checked")
     return found

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from replay.cli.common import console, emit_json, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, console, emit_json, progress_on_stderr, warn
 from replay.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -64,9 +64,8 @@ def command(
     if images and keep is None:
         raise UsageError("--kpageflags makes files of the recording folder, which is kept with --keep FOLDER only")
     report = _record(output, _seconds(duration), walks, images, run, keep, buffer, allow_loss)
-    diagnostics: list[dict[str, object]] = [
-        {"level": "warning", "message": w, "where": str(keep or output)} for w in report.warnings
-    ]
+    diagnostics = Diagnostics()
+    diagnostics.warnings(keep or output, report.warnings)
     if json:
         from dataclasses import asdict
 
@@ -74,8 +73,7 @@ def command(
         return
     console().print(f"{output}: {report.rows:,} rows from {report.lookups:,} lookups and {report.transitions:,} "
                     f"transitions", markup=False)  # fmt: skip
-    for text in report.warnings:
-        warn(text)
+    diagnostics.tell()
 
 
 def _record(

@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from replay.cli.common import console, count_of, emit_json, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, console, count_of, emit_json, progress_on_stderr, warn
 from replay.errors import InputError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from replay.fleet.corpus import Corpus
     from replay.fleet.tasks import Tell
     from replay.session import Run
 
@@ -80,15 +79,18 @@ def command(
             warn(f"{len(errors)} traces cannot be used; the first:")
         raise errors[0]
     differs = not all(r.agrees for r in runs)
-    diagnostics = _diagnostics(runs, errors, corpus)
+    diagnostics = Diagnostics()
+    diagnostics.errors(errors)
+    diagnostics.passed_over(corpus.passed_over)
+    for r in runs:
+        diagnostics.lost(r.trace, r.lost_events)
     if json:
         status = "error" if errors else "differs" if differs else "ok"
         emit_json("run", status, {"runs": [r.to_dict() for r in runs]}, diagnostics)
     else:
         if not form:
             print_runs(console(), runs)
-        for d in diagnostics:
-            warn(f"{d['where']}: {d['message']}" if d["level"] == "warning" else str(d["message"]))
+        diagnostics.tell()
     raise typer.Exit(InputError.exit_code if errors else int(differs))
 
 
@@ -167,15 +169,3 @@ class _Request:
             outcomes=self.output,
             log=log_printer(self.form) if self.form else None,
         )
-
-
-def _diagnostics(runs: list[Run], errors: list[InputError], corpus: Corpus) -> list[dict[str, object]]:
-    """Return what should be known about the runs, and the files that could not be replayed."""
-    found: list[dict[str, object]] = [{"level": "error", "message": str(e), "where": e.where} for e in errors]
-    for path, what in corpus.passed_over.items():
-        found.append({"level": "warning", "message": f"passed over: {what}", "where": path})
-    for r in runs:
-        if r.lost_events:
-            text = f"the recorder lost {r.lost_events} events; what depends on them may be wrong"
-            found.append({"level": "warning", "message": text, "where": r.trace})
-    return found

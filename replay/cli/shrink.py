@@ -27,7 +27,7 @@ def command(
 
       replay shrink traces/recorded/6.1.192-s2a-pmem-collision.arrow -b v5.11 -c v5.12 -o small.arrow
 
-      replay shrink walk.arrow -b v5.12 -c examples/candidates/forgets_altmap.py -f memory_failure -o small.arrow
+      replay shrink trace.arrow -b v5.12 -c examples/candidates/forgets_altmap.py -f memory_failure -o small.arrow
     """
     from replay.compare.shrink import shrink, target_of
     from replay.compare.shrunk_file import write_shrunk

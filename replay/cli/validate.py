@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from replay.cli.common import console, emit_json
+from replay.cli.common import Diagnostics, console, emit_json
 from replay.errors import InputError
 
 
@@ -26,7 +26,7 @@ def command(
     from replay.trace.reader import TraceFile
 
     results: list[dict[str, object]] = []
-    diagnostics: list[dict[str, object]] = []
+    diagnostics = Diagnostics()
     for path in traces:
         try:
             with TraceFile.open(path) as trace:
@@ -34,14 +34,13 @@ def command(
                 trace.verify()
                 results.append({"trace": str(path), "sound": True, "rows": trace.rows, "digest": trace.digest})
         except InputError as error:
-            message = " ".join(str(error).split())
-            results.append({"trace": str(path), "sound": False, "problem": message})
-            diagnostics.append({"level": "error", "message": message, "where": error.where})
+            diagnostics.error(error)
+            results.append({"trace": str(path), "sound": False, "problem": diagnostics.found[-1]["message"]})
     if json:
-        emit_json("validate", "error" if diagnostics else "ok", {"traces": results}, diagnostics)
+        emit_json("validate", "error" if diagnostics.found else "ok", {"traces": results}, diagnostics)
     else:
         out = console()
         for r in results:
             sound = f"sound: {r['rows']:,} rows, {r['digest']}" if r["sound"] else f"not sound: {r['problem']}"
             out.print(f"{r['trace']}: {sound}" if r["sound"] else sound, markup=False, soft_wrap=True)
-    raise typer.Exit(InputError.exit_code if diagnostics else 0)
+    raise typer.Exit(InputError.exit_code if diagnostics.found else 0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typer
 
-from replay.cli.common import console, count_of, emit_json, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, console, count_of, emit_json, progress_on_stderr
 from replay.errors import InputError
 
 
@@ -57,18 +57,16 @@ def command(
                 histories[kernel].merge(result)
     if errors and len(errors) == len(corpus.traces):
         raise next(iter(errors.values()))
-    diagnostics: list[dict[str, object]] = [
-        {"level": "error", "message": str(e), "where": where} for where, e in errors.items()
-    ]
+    diagnostics = Diagnostics()
+    diagnostics.errors(errors.values())
+    diagnostics.passed_over(corpus.passed_over)
     for name, h in histories.items():
         if h.undecided:
-            text = f"{h.undecided} calls are undecided: the trace does not describe their pages"
-            diagnostics.append({"level": "warning", "message": text, "where": name})
+            diagnostics.warning(name, f"{h.undecided} calls are undecided: the trace does not describe their pages")
     if json:
         facts = [history_facts(name, h) for name, h in histories.items()]
         emit_json("what-if", "error" if errors else "ok", {"traces": len(corpus.traces), "kernels": facts}, diagnostics)
     else:
         print_histories(console(), histories, len(corpus.traces) - len(errors))
-        for d in diagnostics:
-            warn(f"{d['where']}: {d['message']}" if d["level"] == "warning" else str(d["message"]))
+        diagnostics.tell()
     raise typer.Exit(InputError.exit_code if errors else 0)

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from replay.engine.tally import RangeCount
+from replay.compare.ranges import PfnRanges
 
 __all__ = ("Cause", "Causes", "Verdict")
 
@@ -24,6 +24,11 @@ class Verdict(NamedTuple):
     answer: str
     yes: str
 
+    @property
+    def in_full(self) -> str:
+        """The answer in words that no other answer has: short ones do not say all that is seen."""
+        return self.yes if self.yes.startswith(self.answer) else f"{self.answer} = {self.yes}"
+
 
 @dataclass
 class Cause:
@@ -40,9 +45,12 @@ class Cause:
         recorded: calls whose answer was recorded.
         baseline_agrees: of these, the baseline's answer is the recorded one.
         candidate_agrees: of these, the candidate's is.
+        baseline_unproven: of these, the recording proves nothing about the baseline's, as ``replay run`` counts it.
+        candidate_unproven: and nothing about the candidate's.
         baseline_wrong: pfn_to_online_page: calls that the baseline answers against the truth.
         candidate_wrong: and those that the candidate does.
-        follows: both kernels have the same rules for this function: it answers otherwise because of what it asks.
+        follows: both kernels decide all of these calls by the same rules: they are answered otherwise because of what the
+            function asks, or of what earlier calls left.
     """
 
     function: str
@@ -50,11 +58,13 @@ class Cause:
     candidate: Verdict
     calls: int = 0
     rows: int = 0
-    ranges: RangeCount = field(default_factory=RangeCount)
+    ranges: PfnRanges = field(default_factory=PfnRanges)
     first: tuple[int, int | None] | None = None
     recorded: int = 0
     baseline_agrees: int = 0
     candidate_agrees: int = 0
+    baseline_unproven: int = 0
+    candidate_unproven: int = 0
     baseline_wrong: int = 0
     candidate_wrong: int = 0
     follows: bool = False
@@ -72,7 +82,15 @@ class Cause:
     @property
     def regression(self) -> bool:
         """Whether the candidate is further from the recording, or from the truth, than the baseline."""
-        return self.candidate_agrees < self.baseline_agrees or self.candidate_wrong > self.baseline_wrong
+        baseline, candidate = (
+            self.recorded - agrees - unproven
+            for agrees, unproven in (
+                (self.baseline_agrees, self.baseline_unproven),
+                (self.candidate_agrees, self.candidate_unproven),
+            )
+        )
+        further = candidate > baseline or self.candidate_agrees < self.baseline_agrees
+        return further or self.candidate_wrong > self.baseline_wrong
 
     def merge(self, other: Cause) -> None:
         """Count calls of a later part of the same trace too."""
@@ -82,10 +100,13 @@ class Cause:
             "recorded",
             "baseline_agrees",
             "candidate_agrees",
+            "baseline_unproven",
+            "candidate_unproven",
             "baseline_wrong",
             "candidate_wrong",
         ):
             setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.follows &= other.follows
         self.ranges.merge(other.ranges)
         if self.first is None or (other.first is not None and other.first[0] < self.first[0]):
             self.first = other.first
@@ -100,9 +121,11 @@ class Cause:
             "calls": self.calls,
             "rows": self.rows,
             "first": None if self.first is None else {"row": self.first[0], "pfn": self.first[1]},
-            "ranges": [{"first": low, "last": high, "calls": n} for low, high, n in self.ranges.merged()],
+            "ranges": [one._asdict() for one in self.ranges.listed()],
+            "ranges_exact": self.ranges.exact,
             "recorded": self.recorded,
             "agrees": {"baseline": self.baseline_agrees, "candidate": self.candidate_agrees},
+            "not_compared": {"baseline": self.baseline_unproven, "candidate": self.candidate_unproven},
             "wrong": {"baseline": self.baseline_wrong, "candidate": self.candidate_wrong},
         }
 

@@ -12,7 +12,7 @@ from replay.errors import InputError
 
 __all__ = ("Expected", "read_expected", "write_expected")
 
-_VERSION = 1
+_VERSION = 2  # 1 had answers in short
 _FIELDS = ("function", "baseline_check", "baseline_answer", "candidate_check", "candidate_answer")
 
 
@@ -20,7 +20,7 @@ class Expected:
     """Causes that are accepted.
 
     Args:
-        causes: as (function, check and answer of the baseline, check and answer of the candidate).
+        causes: as (function, check and full answer of the baseline, check and full answer of the candidate).
     """
 
     def __init__(self, causes: Iterable[tuple[str, ...]] = ()) -> None:
@@ -40,19 +40,23 @@ def read_expected(path: str | os.PathLike[str]) -> Expected:
     Raises:
         InputError: there is no such file, or it is not one of these.
     """
-    needed = 'a file as written by --write-expect: {"version": 1, "differences": [{"function": ..., ...}]}'
+    needed = (
+        f'a file as written by --write-expect: {{"version": {_VERSION}, "differences": [{{"function": ..., ...}}]}}'
+    )
     try:
         content = json.loads(Path(path).read_text(encoding="utf-8"))
     except OSError as error:
         raise InputError(path, f"no way to read it ({error.strerror})", needed) from error
     except (ValueError, RecursionError) as error:
         raise InputError(path, f"no JSON ({error})", needed) from error
-    if (
-        not isinstance(content, dict)
-        or content.get("version") != _VERSION
-        or not isinstance(content.get("differences"), list)
-    ):
+    if not isinstance(content, dict) or not isinstance(content.get("differences"), list):
         raise InputError(path, "other content", needed)
+    if content.get("version") != _VERSION:
+        found = f"version {content.get('version', 'none')}"
+        hint = "write it again with --write-expect, and read what it accepts"
+        if content.get("version") == 1:
+            found += ", which names answers in short: others may hide behind them"
+        raise InputError(path, found, f"version {_VERSION}", hint)
     causes = []
     for number, entry in enumerate(content["differences"]):
         if not isinstance(entry, dict) or not all(isinstance(entry.get(name), str) for name in _FIELDS):
@@ -72,4 +76,4 @@ def write_expected(path: str | os.PathLike[str], causes: Iterable[Cause]) -> Non
 
 def _key(cause: Cause) -> tuple[str, ...]:
     a, b = cause.baseline, cause.candidate
-    return cause.function, a.check, a.answer, b.check, b.answer
+    return cause.function, a.check, a.in_full, b.check, b.in_full

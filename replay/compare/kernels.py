@@ -11,9 +11,10 @@ import polars as pl
 from numpy.typing import NDArray
 
 from replay.compare.causes import Cause, Causes, Verdict
+from replay.compare.following import CallStates, Following
 from replay.compare.recorded import PoisonRecord, possible_within_windows
 from replay.compare.units import Side, Units, units_of
-from replay.compare.verdicts import KernelWords, answer_in_full
+from replay.compare.verdicts import KernelWords, Unproven, answer_in_full
 from replay.engine.replay import Replayer
 from replay.engine.rows import ColumnSource, Outcomes, Parts
 from replay.engine.tabulate import CHECK_MASK, tabulate
@@ -168,15 +169,20 @@ class Pair:
         where: str = "trace",
     ) -> None:
         self.causes = Causes()
-        self._sides = [_Running(description, strings, k, where, open_loop=open_loop) for k in (baseline, candidate)]
+        self._following = Following()
+        self._sides = [
+            _Running(description, strings, k, where, states, open_loop=open_loop)
+            for k, states in zip((baseline, candidate), self._following.sides, strict=True)
+        ]
         self._sink = sink
         self._pages_per_block = max(description.memory_block_bytes >> description.page_shift, 1)
 
     def feed(self, batch: Batch) -> None:
         """Replay a batch through both, and group its calls by cause."""
+        self._following.begin(len(batch))
         for side in self._sides:
             side.feed(batch)
-        _take(batch, self._sides, self.causes, self._sink, self._pages_per_block)
+        _take(batch, self._sides, self._following, self.causes, self._sink, self._pages_per_block)
 
     def finish(self) -> tuple[Part, Part]:
         """Close both replays."""
@@ -193,6 +199,7 @@ class _Running:
         strings: tuple[str, ...],
         profile: Profile,
         where: str,
+        states: CallStates,
         *,
         open_loop: bool,
     ) -> None:
@@ -201,7 +208,14 @@ class _Running:
         self.outcomes: Outcomes = {}
         self.recorded_on = description.kernel
         self._replayer = Replayer(
-            description, profile, strings, keep=True, open_loop=open_loop, parts=self.parts.append, where=where
+            description,
+            profile,
+            strings,
+            keep=True,
+            open_loop=open_loop,
+            parts=self.parts.append,
+            where=where,
+            poison_observer=states,
         )
         self.words = KernelWords(self._replayer.kernel)
 
@@ -235,6 +249,7 @@ def _steps(words: KernelWords, tally: Tally) -> dict[str, int]:
 def _take(
     batch: ColumnSource,
     sides: list[_Running],
+    following: Following,
     causes: Causes,
     sink: Callable[[Differing], None] | None,
     pages_per_place: int,
@@ -247,17 +262,17 @@ def _take(
         if kind in _LOOKUPS:
             found = _lookups(batch, kind, rows, sides)
         elif kind in _CALLS or kind in POISON_CALLS or kind in DEVICE_CALLS:
-            found = _calls(batch, kind, rows, sides)
+            found = _calls(batch, kind, rows, sides, following)
         else:
             continue
-        follows = sides[0].words.same_rules(sides[1].words, kind)
+        same_rules = sides[0].words.same_rules(sides[1].words, kind)
         for cause, units in found:
-            cause.follows = follows
+            cause.follows |= same_rules
             causes.add(cause)
             if cause.differs:
                 places = units.first // np.uint64(pages_per_place)
                 has = _has_pfn(batch, units.row)
-                cause.ranges.add_many(units.first[has], units.last[has], units.pages[has], places[has])
+                cause.ranges.add(units.first[has], units.last[has], units.pages[has], places[has])
                 if sink is not None:
                     at = batch.row + units.row
                     sink(
@@ -282,16 +297,17 @@ def _lookups(
         picked = units.take(of_pair)
         cause = Cause(a.words.function(kind).name, *verdicts)
         agrees = [
-            int(picked.pages[windowed[of_pair] | given[of_pair] & (value[of_pair] == int(v.yes))].sum())
+            windowed[of_pair] | given[of_pair] & (value[of_pair] == int(v.yes))
             for v, windowed in zip(verdicts, within, strict=True)
         ]
-        _count(cause, batch, picked, given[of_pair], agrees)
+        unproven = a.words.unproven(kind, of_baseline), b.words.unproven(kind, of_candidate)
+        _count(cause, batch, picked, given[of_pair], agrees, unproven)
         cause.baseline_wrong, cause.candidate_wrong = (int(wrong.sum()) for wrong in picked.wrong)
         yield cause, picked
 
 
 def _calls(
-    batch: ColumnSource, kind: EventKind, rows: NDArray[np.int64], sides: list[_Running]
+    batch: ColumnSource, kind: EventKind, rows: NDArray[np.int64], sides: list[_Running], following: Following
 ) -> Iterator[tuple[Cause, Units]]:
     """Group calls, which are one row each, by everything that they answered."""
     names = _POISON if kind in POISON_CALLS else ("check", "ret")
@@ -301,6 +317,10 @@ def _calls(
     recorded, agreed = _agreed(batch, kind, rows, sides)
     groups = pl.DataFrame(columns).with_row_index("unit").group_by(list(columns), maintain_order=True).agg("unit")
     units = _each(batch, rows)
+    follows = np.zeros(rows.size, np.bool_)
+    if kind in POISON_CALLS:
+        kernels = sides[0].words.kernel, sides[1].words.kernel
+        follows = following.follows(kind, rows, kernels, (sides[0].outcomes, sides[1].outcomes))
     for *values, unit in groups.iter_rows():
         at = np.array(unit, np.int64)
         half = len(names)
@@ -312,7 +332,9 @@ def _calls(
         verdicts = answer_in_full(both[0], both[1])
         picked = units.take(at)
         cause = Cause(FUNCTIONS[kind].name if kind in FUNCTIONS else kind.name.lower(), *verdicts)
-        _count(cause, batch, picked, recorded[at], [int(of_side[at].sum()) for of_side in agreed])
+        cause.follows = bool(follows[at].all())
+        unproven = sides[0].words.unproven(kind, values[0]), sides[1].words.unproven(kind, values[half])
+        _count(cause, batch, picked, recorded[at], [of_side[at] for of_side in agreed], unproven)
         yield cause, picked
 
 
@@ -350,11 +372,20 @@ def _recorded(batch: ColumnSource, rows: NDArray[np.int64]) -> tuple[NDArray[np.
     return mask, np.asarray(batch.column("recorded_ret")[rows], np.int64)
 
 
-def _count(cause: Cause, batch: ColumnSource, units: Units, given: NDArray[np.bool_], agrees: list[int]) -> None:
+def _count(
+    cause: Cause,
+    batch: ColumnSource,
+    units: Units,
+    given: NDArray[np.bool_],
+    agrees: list[NDArray[np.bool_]],
+    unproven: tuple[Unproven, Unproven],
+) -> None:
     cause.calls = int(units.pages.sum())
     cause.rows = int(np.unique(units.row).size)
     cause.recorded = int(units.pages[given].sum())
-    cause.baseline_agrees, cause.candidate_agrees = agrees
+    same = [int(units.pages[of_side].sum()) for of_side in agrees]
+    counted = [what.counted(n, cause.recorded) for n, what in zip(same, unproven, strict=True)]
+    (cause.baseline_agrees, cause.baseline_unproven), (cause.candidate_agrees, cause.candidate_unproven) = counted
     at = int(np.argmin(units.row))
     has = bool(_has_pfn(batch, units.row[at : at + 1])[0])
     cause.first = batch.row + int(units.row[at]), int(units.first[at]) if has else None

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from replay.candidate.candidate import CHANGEABLE
 from replay.compare.asked import telling
+from replay.engine.observer import with_counts
 from replay.engine.poison_call import Decided
 from replay.engine.poison_verdicts import poison_functions
 from replay.engine.replay import Replayer, refuse_mismatch
@@ -130,11 +131,11 @@ def misfits(traces: Sequence[str], kernels: Sequence[str]) -> dict[tuple[str, st
                 with TraceFile.open(path, verify=False) as trace:
                     refuse_mismatch(trace.machine, kernel, path)
             except UsageError as error:
-                found[name, path] = str(error)
+                found[name, path] = str(error).removeprefix(f"{path}: ")
             except (InputError, OSError):
                 continue  # said when it is replayed
         if traces and all((name, path) in found for path in traces):
-            raise UsageError(found[name, traces[0]])
+            raise UsageError(f"{traces[0]}: {found[name, traces[0]]}")
     return found
 
 
@@ -210,7 +211,11 @@ class _Collector:
     def metadata(self, facts: set[tuple[bool, bool]]) -> None:
         self._states(PGMAP_PFN_VALID.name, MetadataFacts).rows.update(facts)
 
-    def poison(self, call: Decided, count: int) -> None:
+    def poison(self, calls: Sequence[Decided], rows: NDArray[np.int64], like: NDArray[np.int64]) -> None:
+        for call, count in with_counts(calls, like):
+            self._poison(call, count)
+
+    def _poison(self, call: Decided, count: int) -> None:
         self.met.pages[page_words(call.page)] += count
         if call.undecided:
             return

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import Enum
 from typing import Any
 
 from replay.compare.causes import Verdict
@@ -12,11 +13,25 @@ from replay.kernel.decision import KernelFunction
 from replay.kernel.registry import FUNCTIONS, Numbering
 from replay.trace.outcomes import CHECK_NONE
 from replay.trace.poison import NO_ACTION
-from replay.trace.schema import DEVICE_CALLS, POISON_CALLS, EventKind
+from replay.trace.schema import DEVICE_CALLS, LOOKUPS, POISON_CALLS, EventKind
 
-__all__ = ("KernelWords",)
+__all__ = ("KernelWords", "Unproven")
 
 _UNDECIDED = Verdict("undecided", "undecided", "undecided")
+
+
+class Unproven(Enum):
+    """Of which calls a recorded answer proves nothing about a kernel."""
+
+    NONE = "every recorded answer is compared"
+    SAME = "the row itself imposed the answer, so being the same is no agreement"
+    ALL = "this kernel's answer is not decided, or it has no such function"
+
+    def counted(self, same: int, recorded: int) -> tuple[int, int]:
+        """Return how many calls agree, and of how many nothing is proved; ``same``: those answered as recorded."""
+        if self is Unproven.ALL:
+            return 0, recorded
+        return (0, same) if self is Unproven.SAME else (same, 0)
 
 
 class KernelWords:
@@ -43,7 +58,8 @@ class KernelWords:
     def same_rules(self, other: KernelWords, kind: EventKind) -> bool:
         """Return whether the function behind rows of a kind is the same in another kernel, whatever it is asked about.
 
-        Rules of poison calls look at features too, so kernels with different features are not taken for the same there.
+        Rules of poison calls look at features too, so kernels with different features are not taken for the same there;
+        whether they are in the states at hand, ``Following`` says.
         """
         if kind in DEVICE_CALLS:
             return self.kernel.features == other.kernel.features  # many functions, by feature
@@ -66,6 +82,21 @@ class KernelWords:
         # Calls about devices go through several functions: which one refuses is part of the reason.
         name = self._numbers.names[check] if kind in DEVICE_CALLS else step.id
         return Verdict(name, str(ret) if step.imposed else step.answer.name, str(ret))
+
+    def unproven(self, kind: EventKind, check: int) -> Unproven:
+        """Return of which calls that a check decided a recorded answer proves nothing, as ``replay run`` has it.
+
+        Args:
+            kind: of the rows.
+            check: of lookups and poison calls, its number within the function; else that of outcomes.
+        """
+        if kind in POISON_CALLS:
+            return Unproven.ALL if check == CHECK_NONE else Unproven.NONE
+        if kind is EventKind.PGMAP_PFN_VALID:
+            return Unproven.ALL if self.function(kind).checks[check].id == "absent" else Unproven.NONE
+        if kind in LOOKUPS or check == CHECK_NONE:
+            return Unproven.NONE
+        return Unproven.SAME if self._numbers.checks[check].imposed else Unproven.NONE
 
     def poison(self, kind: EventKind, values: tuple[int, ...]) -> Verdict:
         """Return the verdict of a poison call.

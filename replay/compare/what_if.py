@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from replay.engine.observer import with_counts
 from replay.engine.poison_call import Decided
 from replay.engine.poison_signals import CODES, SIGKILL
 from replay.engine.replay import Replayer
@@ -78,14 +79,12 @@ class History:
             else:
                 setattr(self, name, mine + value)
 
-    def lookups(self, function: str, codes: NDArray[np.uint16]) -> None:
-        """Take no notice of lookups."""
+    def poison(self, calls: Sequence[Decided], rows: NDArray[np.int64], like: NDArray[np.int64]) -> None:
+        """Take calls, see ``PoisonObserver``."""
+        for call, count in with_counts(calls, like):
+            self._take(call, count)
 
-    def metadata(self, facts: set[tuple[bool, bool]]) -> None:
-        """Take no notice of lookups of metadata."""
-
-    def poison(self, call: Decided, count: int) -> None:
-        """Take a call, and how many like it there were."""
+    def _take(self, call: Decided, count: int) -> None:
         if call.undecided:
             self.undecided += count
         elif call.kind is EventKind.SOFT_OFFLINE_PAGE:
@@ -133,7 +132,7 @@ def history_of(path: str | os.PathLike[str], kernel: Profile, *, open_loop: bool
     found = History()
     with TraceFile.open(path) as trace:
         replayer = Replayer(
-            trace.machine, kernel, trace.strings, observer=found, open_loop=open_loop, where=os.fspath(path)
+            trace.machine, kernel, trace.strings, poison_observer=found, open_loop=open_loop, where=os.fspath(path)
         )
         for batch in trace.batches():
             replayer.feed(batch)

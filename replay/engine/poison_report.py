@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.engine.observer import Observer
+from replay.engine.observer import PoisonObserver
 from replay.engine.poison import PoisonEngine
 from replay.engine.poison_call import Decided
 from replay.engine.poison_columns import column_at, recorded_at
@@ -31,6 +31,7 @@ ACCESSES = "signals on access"
 COUNTERS = "poison counters"
 Label = tuple[str, str, str]
 _MAX_HELD = 1 << 12  # differences held back until those of other rows are known
+_ONLY = np.zeros(1, np.int64)
 _TAINTED = "follows from calls that are not decided"
 
 
@@ -100,7 +101,7 @@ class PoisonReport:
         self._unheard: list[_Unheard] = []
         self._tainted = False
         self._labelled: tuple[Steps, list[Label], NDArray[np.int64]] | None = None
-        self.observer: Observer | None = None
+        self.observer: PoisonObserver | None = None
         self._held: list[Difference] | None = None
 
     def decided(self, call: Decided, outcomes: Outcomes | None) -> None:
@@ -108,7 +109,7 @@ class PoisonReport:
         self.tally.decided(*_label(call), 1)
         self._tainted |= call.undecided
         if self.observer is not None:
-            self.observer.poison(call, 1)
+            self.observer.poison([call], np.array([call.at]), _ONLY)
         self._ret(call, call.kind.name.lower())
         self._action(call)
         self._flag(call)
@@ -136,8 +137,9 @@ class PoisonReport:
         for label, count in zip(labels, counts.tolist(), strict=True):
             self.tally.decided(*label, count)
         if self.observer is not None:
-            for number in np.flatnonzero(calls.counts).tolist():
-                self.observer.poison(steps.calls[number], int(calls.counts[number]))
+            used = np.flatnonzero(calls.counts)
+            made = [steps.calls[number] for number in used.tolist()]
+            self.observer.poison(made, calls.rows, np.searchsorted(used, calls.step))
         self._tainted |= bool(steps.undecided[calls.counts > 0].any())
         same = compare_plain(self.tally, self._kernel, calls, batch, self._differ)
         self._note_unheard(calls, batch)

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
-from replay.engine.observer import Observer
+from replay.engine.observer import PoisonObserver
 from replay.engine.poison import PoisonEngine
 from replay.engine.poison_call import Decided, Surroundings
 from replay.engine.poison_columns import RowCells
@@ -76,7 +76,7 @@ class PoisonRows:
         self._cells: RowCells | None = None
         self._going: dict[int, Call] = {}
 
-    def observe(self, observer: Observer | None) -> None:
+    def observe(self, observer: PoisonObserver | None) -> None:
         """Let somebody be told of every call."""
         self._report.observer = observer
 

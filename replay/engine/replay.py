@@ -16,7 +16,7 @@ from replay.engine.dense import Stretch, dense_stretches
 from replay.engine.device_report import compare_asked, count_steps
 from replay.engine.dumps import ASPECTS, dump_matches, shown
 from replay.engine.lookups import LookupEngine, replay_lookups
-from replay.engine.observer import Observer
+from replay.engine.observer import Observer, PoisonObserver
 from replay.engine.past import Past
 from replay.engine.poison_call import Decided
 from replay.engine.poison_rows import IS_POISON, PoisonRows
@@ -90,6 +90,7 @@ class Replayer:
         log: is told every poison call, in the order of the rows.
         parts: is told the parts of runs within which several checks decide; only with ``keep``.
         observer: is told which states were met.
+        poison_observer: is told of poison calls only; not beside an observer.
         where: name of the trace, for errors.
 
     Raises:
@@ -110,6 +111,7 @@ class Replayer:
         log: Callable[[Decided], None] | None = None,
         parts: Callable[[Parts], None] | None = None,
         observer: Observer | None = None,
+        poison_observer: PoisonObserver | None = None,
         where: str = "trace",
     ) -> None:
         refuse_mismatch(description, profile, where)
@@ -130,7 +132,7 @@ class Replayer:
         self._poison = PoisonRows(
             self.machine, self.kernel, description, self._index, self._tables, self.tally, open_loop=open_loop, log=log
         )
-        self._poison.observe(observer)
+        self._poison.observe(observer or poison_observer)
         self._toggles = Toggles(self.machine, self._transitions)
         toggling = {CALLS[kind].function.name for kind in TOGGLES}
         self._watched_toggles = any(function in toggling for function, _ in profile.rules.hooks)

@@ -15,6 +15,7 @@ from rich.text import Text
 
 from replay.compare.causes import Cause, Causes
 from replay.compare.kernels import Comparison, Part
+from replay.compare.ranges import PfnRange
 from replay.compare.timing import CONFIDENCE, Timing
 
 __all__ = ("Found", "print_found")
@@ -166,8 +167,8 @@ def _print_differences(out: Console, found: Found, differing: Sequence[Cause], l
                    "recording agrees with", numbers=("calls",))  # fmt: skip
     fresh = {cause.key for cause in found.fresh}
     for cause in differing[:limit]:
-        ranges = cause.ranges.merged()
-        spans = ", ".join(f"{low:#x}-{high:#x}" for low, high, _ in ranges[:_RANGES])
+        ranges = cause.ranges.listed()
+        spans = ", ".join(_range(one) for one in ranges[:_RANGES])
         more = f" and {len(ranges) - _RANGES} more" if len(ranges) > _RANGES else ""
         table.add_row(
             Text(cause.function),
@@ -184,6 +185,12 @@ def _print_differences(out: Console, found: Found, differing: Sequence[Cause], l
         out.print(f"… and {len(left)} more causes with {sum(c.calls for c in left):,} calls; --limit 0 shows all")
 
 
+def _range(one: PfnRange) -> str:
+    if one.first == one.last:
+        return f"{one.first:#x}"
+    return f"{one.first:#x}-{one.last:#x}" + (f" every {one.step}" if one.step > 1 else "")
+
+
 def _first(found: Found, cause: Cause) -> str:
     first = found.first(cause)
     if first is None:
@@ -198,6 +205,9 @@ def _agreement(cause: Cause) -> Text:
         return Text("not recorded")
     sides = {"baseline": cause.baseline_agrees, "candidate": cause.candidate_agrees}
     text = ", ".join(f"{name} {n:,}" for name, n in sides.items() if n) or "neither"
+    left_out = {"baseline": cause.baseline_unproven, "candidate": cause.candidate_unproven}
+    if any(left_out.values()):
+        text += f"; not compared: {', '.join(f'{name} {n:,}' for name, n in left_out.items() if n)}"
     if cause.baseline_wrong or cause.candidate_wrong:
         text += f"; against the truth: baseline {cause.baseline_wrong:,}, candidate {cause.candidate_wrong:,}"
     return Text(text)

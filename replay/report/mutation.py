@@ -11,28 +11,37 @@ from rich.text import Text
 
 from replay.compare.mutation import FunctionScore
 
-__all__ = ("print_scores", "score_facts", "total")
+__all__ = ("print_scores", "score_facts")
 
 
-def total(scores: Sequence[FunctionScore]) -> float:
-    """Return the score of all functions together."""
-    noticed = sum(len(s.noticed) for s in scores)
-    could = noticed + sum(len(s.survived) for s in scores)
-    return noticed / could if could else 1.0
+def _together(scores: Sequence[FunctionScore]) -> FunctionScore:
+    """Return the score of all functions as if they were one."""
+    return FunctionScore(
+        "all",
+        [m for s in scores for m in s.noticed],
+        [m for s in scores for m in s.equivalent],
+        [m for s in scores for m in s.unreachable],
+        [m for s in scores for m in s.survived],
+        sum(s.states for s in scores),
+    )
 
 
 def score_facts(profile: str, scores: Sequence[FunctionScore]) -> dict[str, object]:
     """Return the scores of one kernel as plain values."""
+    every = _together(scores)
     return {
         "profile": profile,
-        "score": total(scores),
+        "score": every.score,
+        "score_of_all": every.score_of_all,
         "functions": [
             {
                 "function": s.name,
                 "states": s.states,
                 "score": s.score,
+                "score_of_all": s.score_of_all,
                 "noticed": len(s.noticed),
                 "equivalent": [m.words for m in s.equivalent],
+                "unreachable": [{"mutant": one.what, "reason": one.reason} for one in s.unreachable],
                 "survived": [m.words for m in s.survived],
             }
             for s in scores
@@ -40,7 +49,9 @@ def score_facts(profile: str, scores: Sequence[FunctionScore]) -> dict[str, obje
     }
 
 
-def print_scores(out: Console, profile: str, scores: Sequence[FunctionScore], *, survivors: bool) -> None:
+def print_scores(
+    out: Console, profile: str, scores: Sequence[FunctionScore], *, survivors: bool, unreachable: bool
+) -> None:
     """Print the scores of one kernel.
 
     Args:
@@ -48,21 +59,29 @@ def print_scores(out: Console, profile: str, scores: Sequence[FunctionScore], *,
         profile: name of the kernel.
         scores: of its functions.
         survivors: list the mutants that nothing noticed.
+        unreachable: list those that no trace can notice, with the reasons.
     """
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
     table.add_column(profile)
-    for name in ("states met", "mutants", "noticed", "equivalent", "survived", "score"):
+    for name in ("states met", "mutants", "noticed", "equivalent", "out of reach", "survived", "score"):
         table.add_column(name, justify="right")
     for s in scores:
-        counts = len(s.noticed), len(s.equivalent), len(s.survived)
+        counts = len(s.noticed), len(s.equivalent), len(s.unreachable), len(s.survived)
         style = "" if not s.survived else "yellow" if s.noticed else "red"
         table.add_row(
             s.name, f"{s.states:,}", f"{sum(counts):,}", *(f"{n:,}" for n in counts), f"{s.score:.1%}", style=style
         )
     out.print(table)
-    out.print(f"{profile}: {total(scores):.2%} of the mutants that are not equivalent are noticed", highlight=False)
-    if not survivors:
-        return
-    for s in scores:
+    every = _together(scores)
+    could = len(every.noticed) + len(every.survived)
+    out.print(
+        f"{profile}: {every.score:.2%} of the {could:,} mutants that a trace can notice are noticed; "
+        f"{every.score_of_all:.2%} with the {len(every.unreachable):,} that are out of reach",
+        highlight=False,
+        soft_wrap=True,
+    )
+    for s in scores if survivors else ():
         if s.survived:
             out.print(Text(f"{s.name}, not noticed: {'; '.join(m.words for m in s.survived)}"), soft_wrap=True)
+    for one in every.unreachable if unreachable else ():
+        out.print(Text(f"{one.function}, out of reach: {one.what}: {one.reason}"), soft_wrap=True)

@@ -127,7 +127,7 @@ def test_mistakes_exit_with_2(replay, walk, options, words):
     assert words in answer.error
 
 
-@pytest.mark.parametrize("content", ["", "[]", '{"version": 2}', '{"version": 1, "differences": [{"function": 1}]}'])
+@pytest.mark.parametrize("content", ["", "[]", '{"version": 2}', '{"version": 2, "differences": [{"function": 1}]}'])
 def test_files_of_other_content_are_no_expectation(replay, walk, tmp_path, content):
     file = tmp_path / "e.json"
     file.write_text(content)

@@ -33,7 +33,7 @@ class Seen:
     def metadata(self, facts):
         pass
 
-    def poison(self, call, count):
+    def poison(self, calls, rows, like):
         pass
 
 

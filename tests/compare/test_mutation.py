@@ -75,6 +75,7 @@ def test_the_scores_name_each_mutant_once(scored):
     for _, met, scores in found:
         for score in scores:
             names = [m.words for m in (*score.noticed, *score.equivalent, *score.survived)]
+            names += [one.what for one in score.unreachable]
             assert sorted(names) == sorted(m.words for m in mutants(met.function(score.name), kernel.features))
 
 

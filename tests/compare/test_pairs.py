@@ -2,11 +2,13 @@
 
 from collections import Counter
 
+import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
 from replay.compare.kernels import Pair
 from replay.engine.replay import Replayer
+from replay.engine.tally import Agreement
 from replay.kernel.profiles import profile
 from tests.property.engines import as_batch
 from tests.property.strategies import LOOKUPS, STRINGS, cases
@@ -90,3 +92,20 @@ def test_a_kernel_does_not_differ_from_itself(case, kernel):
     causes, (a, b) = compared(case, kernel, kernel)
     assert causes.differing == causes.other_reason == []
     assert a.tally == b.tally
+
+
+@given(case=cases(windows=False, max_events=20), baseline=KERNELS, candidate=KERNELS)
+def test_what_agrees_and_what_is_not_compared_is_what_a_run_counts(case, baseline, candidate):
+    """Calls that the row itself imposed an answer on are no agreement."""
+    if case.machine.arch not in X86:
+        return
+    causes, sides = compared(case, baseline, candidate)
+    for number, side in enumerate(sides):
+        found = {}
+        for c in causes:
+            mine = (c.baseline_agrees, c.baseline_unproven), (c.candidate_agrees, c.candidate_unproven)
+            counts = found.setdefault(c.function, np.zeros(3, int))
+            counts += (c.recorded, *mine[number])
+        for name in found.keys() - {"get_dev_pagemap"}:  # runs count those that pfn_to_online_page asks, too
+            run = side.tally.agreement.get(name, Agreement())
+            assert found[name].tolist() == [run.recorded, run.agreed, run.not_compared.total()], name

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from replay.candidate import ActionResult, ActionType, Candidate, poison_answer
+from replay.compare.causes import Cause, Verdict
 from replay.compare.kernels import compare_trace
 from replay.kernel.profiles import profile
 from replay.trace.header import BootRange
@@ -69,3 +70,21 @@ def test_an_answer_that_is_right_within_the_window_is_no_disagreement(tmp_path):
     found = [c for c in causes(path, profile("v5.11"), profile("v5.12")) if c.function == "pfn_to_online_page"]
     assert sum(c.recorded for c in found) == 2
     assert sum(c.baseline_agrees for c in found) == sum(c.candidate_agrees for c in found) == 2
+
+
+def test_an_imposed_answer_is_no_agreement_and_being_off_it_is_a_regression():
+    """Offlining failed in the recording for a reason outside the trace; rows say so in ``env``."""
+    found = [
+        c
+        for name in ("6.1.192-s3-hotplug", "6.12.107-s4-kmem")
+        for c in causes(RECORDED / f"{name}.arrow", profile("v6.1.192"), profile("v6.12"))
+        if c.baseline.check == "environment" or c.baseline_unproven
+    ]
+    assert found
+    for cause in found:
+        assert (cause.baseline_agrees, cause.candidate_agrees) == (0, 0)
+        assert cause.baseline_unproven == cause.candidate_unproven == cause.recorded
+        assert not cause.regression
+    one = Cause("offline_pages", Verdict("environment", "-16", "-16"), Verdict("offlined", "0", "0"), recorded=3)
+    one.baseline_unproven = 3
+    assert one.regression

@@ -10,11 +10,10 @@ import numpy as np
 
 from replay.compare.coverage import functions_of
 from replay.compare.met import Met
+from replay.compare.reach import Reach, Unreachable
 from replay.kernel.profiles import PRESETS, Profile, profile
-from replay.sources.synthetic.covering_limits import out_of_reach
 from replay.sources.synthetic.covering_poison import PoisonCover
 from replay.sources.synthetic.covering_script import Script, Shown, Shows, select
-from replay.sources.synthetic.covering_states import Unreachable
 from replay.sources.synthetic.covering_walk import walk_scripts
 from replay.trace.header import Provenance
 from replay.trace.schema import COLUMNS, REQUIRED_COLUMNS
@@ -68,7 +67,7 @@ def covering(kernels: Sequence[Profile], progress: Callable[[int, int], None] | 
     for number, one in enumerate(shows):
         shown = _shown(one, scripts)
         names = [name for name in functions_of(Met(one.kernel)) if name not in _POISON]
-        unreachable += out_of_reach(one, names, shown)
+        unreachable += _out_of_reach(one, names, shown)
         if progress is not None:
             progress(len(shows) + 1 + number, 2 * len(shows) + 1)
     of = {one.kernel.name: [u for u in unreachable if u.profile == one.kernel.name] for one in shows}
@@ -76,6 +75,18 @@ def covering(kernels: Sequence[Profile], progress: Callable[[int, int], None] | 
     every = [replace(u, profile=k.name) for k in kernels for u in of[alike[k.digest].kernel.name]]
     used = tuple(script for script in scripts if script.units)
     return Covering(tuple(k.name for k in kernels), used, tuple(every))
+
+
+def _out_of_reach(shows: Shows, names: Sequence[str], shown: set[Shown]) -> list[Unreachable]:
+    """Return what no trace can show of a kernel's lookups, queries and transitions; of what is shown nothing is said."""
+    reach, found = Reach(shows.kernel), list[Unreachable]()
+    for name in names:
+        mine = reach.of(name)
+        wanted = {mutant.words: mine.notices(mutant) for mutant in shows.noticing(name).mutants}
+        wanted |= {f"decided {check.id}": mine.decided(check.id) for check in mine.checks}
+        left = {w: states for w, states in wanted.items() if (shows.kernel.digest, name, w) not in shown}
+        found += reach.unreachable(name, left)
+    return found
 
 
 def _shown(shows: Shows, scripts: Sequence[Script]) -> set[Shown]:

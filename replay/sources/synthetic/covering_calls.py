@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from replay.compare.areas import AROUND, Area, Around
 from replay.engine.poison_attributes import flags_for
 from replay.kernel.poison_state import DEFAULTS
-from replay.sources.synthetic.covering_areas import AROUND, Area, Around
 from replay.sources.synthetic.covering_script import Row
 from replay.trace.poison import CallContext, MfFlag, PageFlag, PageKind, SysctlKey
 from replay.trace.schema import EventKind

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from replay.compare.coverage import Reached, coverage_of, functions_of
 from replay.compare.met import Met, meet, misfits
 from replay.compare.mutation import score_functions
+from replay.compare.reach import Unreachable
 from replay.kernel.profiles import Profile
-from replay.sources.synthetic.covering_states import Unreachable
 
 __all__ = ("Cell", "cells", "page")
 
@@ -55,7 +55,7 @@ def cells(traces: Sequence[str], kernel: Profile, unreachable: Sequence[Unreacha
     found = {}
     for score in score_functions(met, functions_of(met)):
         checks = [c for c in coverage[score.name].checks if (score.name, f"decided {c.check.id}") not in beyond]
-        survived = tuple(m.words for m in score.survived if (score.name, m.words) not in beyond)
+        survived = tuple(m.words for m in score.survived)
         decided = sum(c.reached is Reached.DECIDED for c in checks)
         noticed = len(score.noticed)
         found[score.name] = Cell(decided, len(checks), noticed, noticed + len(survived), survived)

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
+from replay.compare.areas import Areas
 from replay.compare.met import meet
 from replay.engine.replay import Replayer
 from replay.errors import UsageError
 from replay.kernel.profiles import PRESETS, profile
 from replay.scalar import replay_rows
 from replay.sources.synthetic.covering import covering, kernels_for, write_covering
-from replay.sources.synthetic.covering_areas import Areas
 from replay.sources.synthetic.covering_page import cells
 from replay.sources.synthetic.covering_poison import PoisonCover
 from replay.sources.synthetic.covering_script import Script, Shows, Unit, select
@@ -92,6 +92,7 @@ def test_every_kernel_finds_the_same_combinations_around_pfns_of_the_areas():
 
 def test_units_that_show_nothing_new_are_left_out_and_those_that_others_need_stay():
     areas = Areas()
+    setup = Unit(tuple(areas.setup), keep=True)
     pfn = areas.ram.take(4)
     calls = [
         Unit(
@@ -102,9 +103,9 @@ def test_units_that_show_nothing_new_are_left_out_and_those_that_others_need_sta
         )
         for n, kind in enumerate((PageKind.LRU, PageKind.LRU, PageKind.BUDDY))
     ]
-    script = Script("a", areas.machine, ("System RAM",), (areas.unit, *calls))
+    script = Script("a", areas.machine, ("System RAM",), (setup, *calls))
     (less,) = select([script], [Shows(profile("v6.12"))])
-    assert less.units == (areas.unit, calls[0], calls[2])
+    assert less.units == (setup, calls[0], calls[2])
 
 
 def test_kernels_that_cannot_be_replayed_are_not_covered():

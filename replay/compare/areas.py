@@ -1,4 +1,4 @@
-"""The machine that poison calls are covered on: areas of pfns that kernels find valid, online, in a pagemap, or not."""
+"""A machine with every place that a poison call can be about: pfns that kernels find valid, online, in a pagemap, or not."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import Any
 from replay.compare.met import Meeting
 from replay.kernel.poison_state import DEFAULTS
 from replay.kernel.profiles import Profile
-from replay.sources.synthetic.covering_script import Row, Unit
 from replay.trace.header import BootRange, MachineDescription
 from replay.trace.literals import batch_of
 from replay.trace.schema import EventKind, PgmapType, Phase, Zone
@@ -16,7 +15,9 @@ from replay.trace.schema import EventKind, PgmapType, Phase, Zone
 __all__ = ("AROUND", "Area", "Areas", "Around")
 
 AROUND = ("valid", "online", "pgmap", "meta")
+"""Attributes of poison calls that the machine around the pfn decides, not its page."""
 Around = tuple[int, int, int, int]
+_Row = dict[str, int]
 _SECTION = 0x8000  # pages of 128 MiB
 _HUGE = 512
 _RAM, _RAM_SECTIONS = 0x100000, 96
@@ -51,11 +52,16 @@ class Area:
 
 
 class Areas:
-    """All areas, and the rows that make them."""
+    """All areas, and the rows that make them.
+
+    Attributes:
+        areas: in order of their pfns.
+        setup: rows, columns by name, without ``time``.
+    """
 
     def __init__(self) -> None:
         self.areas: list[Area] = []
-        self.setup: list[Row] = []
+        self.setup: list[_Row] = []
         self._boot = [BootRange(_RAM, _RAM + _RAM_SECTIONS * _SECTION)]
         self._pgmaps = 0
         self._at = _DEVICES
@@ -69,11 +75,6 @@ class Areas:
         """The machine before the first event."""
         return MachineDescription("x86_64", 12, 27, 46, 1 << 27, "7.2.13", memory=tuple(self._boot))
 
-    @property
-    def unit(self) -> Unit:
-        """The rows that make the areas."""
-        return Unit(tuple(self.setup), keep=True)
-
     def around(self, kernel: Profile) -> dict[Around, Area]:
         """Return, for what a kernel finds around a pfn, an area where it does."""
         meeting = Meeting(kernel, self.machine, ("System RAM",), "areas")
@@ -82,8 +83,8 @@ class Areas:
         found: dict[Around, Area] = {}
         names = list(DEFAULTS)
         for area in self.areas:
-            call: Row = {"kind": EventKind.MEMORY_FAILURE, "pfn": area.start, "flags": 32, "time": 0}
-            page: Row = {"kind": EventKind.PAGE_STATE, "pfn": area.start, "page_kind": 9, "time": 0}
+            call: _Row = {"kind": EventKind.MEMORY_FAILURE, "pfn": area.start, "flags": 32, "time": 0}
+            page: _Row = {"kind": EventKind.PAGE_STATE, "pfn": area.start, "page_kind": 9, "time": 0}
             meeting.feed(batch_of([page, call]))
             (state,) = meeting.take().states["memory_failure"].rows
             values: Any = [int(str(int(state[names.index(name)]))) for name in AROUND]  # type: ignore[call-overload]
@@ -129,13 +130,13 @@ class Areas:
         # Kernels that do not look let the same memory be added and onlined.
         both = self._section()
         self._map(kind, both, _SECTION, phases=())
-        row: Row = {"pfn": both, "nr_pages": _SECTION}
+        row: _Row = {"pfn": both, "nr_pages": _SECTION}
         self.setup.append({"kind": EventKind.ADD_MEMORY, **row, "label": 0})
         self.setup.append({"kind": EventKind.MEMORY_BLOCK_ONLINE, **row, "zone": Zone.MOVABLE})
 
     def _map(self, kind: PgmapType, start: int, pages: int, phases: tuple[Phase, ...]) -> None:
         self._pgmaps += 1
-        row: Row = {"kind": EventKind.MEMREMAP_PAGES, "pfn": start, "nr_pages": pages, "pgmap": self._pgmaps}
+        row: _Row = {"kind": EventKind.MEMREMAP_PAGES, "pfn": start, "nr_pages": pages, "pgmap": self._pgmaps}
         row |= {"pgmap_type": kind, "altmap_base": start, "altmap_reserve": 0, "altmap_free": _META}
         if phases:
             row |= {"phase": Phase.BEGIN, "call": self._pgmaps}
