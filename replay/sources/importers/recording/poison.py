@@ -20,7 +20,7 @@ from .lookups import Lookups
 from .rows import Order, Row
 from .signals import signal_rows
 from .states import PageStates
-from .tasks import task_rows
+from .tasks import DaxFiles, task_rows
 from .transitions import OWNERS
 from .victims import parse_victims
 from .visits import POISON_CALLS, Joined, Phase, Visit, visits
@@ -73,8 +73,9 @@ class PoisonReader:
         blocks = place_blocks(self.events, parse_vmstate(self.files.optional("vmstate.txt"), shift), meta)
         rows = sysctl_rows(blocks, seen, start) + counter_rows(blocks)
         rows += self._call_rows(poison, evidence, joined)
+        dax_files = DaxFiles()
         for visit in seen:
-            rows += task_rows(visit, self.devices)
+            rows += task_rows(visit, self.devices, dax_files)
         rows += signal_rows(self.calls, seen, evidence, self.ids, self.unused)
         return rows
 

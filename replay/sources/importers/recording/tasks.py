@@ -11,7 +11,7 @@ from .rows import Order, Row
 from .victims import Victim
 from .visits import Visit
 
-__all__ = ("mapping", "policy_flags", "task_rows")
+__all__ = ("DaxFiles", "mapping", "policy_flags", "task_rows")
 
 _BASE_SHIFT, _HUGE_SHIFT = 12, 21
 _POLICIES = {
@@ -32,7 +32,25 @@ def policy_flags(victim: Victim, index: int) -> int:
     return choices[index % len(choices)] | (TaskFlag.HANDLER if victim.handler else 0)
 
 
-def mapping(victim: Victim, devices: Devices, at: int) -> dict[str, int]:
+class DaxFiles:
+    """The parts of files on dax that kernels map in single pages.
+
+    A page that was faulted by itself keeps an entry of its own in the page cache of its file; a fault of 2 MiB around it
+    finds that and falls back to single pages, until the file is gone.
+    """
+
+    def __init__(self) -> None:
+        self._single: set[tuple[int, str, int]] = set()
+
+    def maps_huge(self, pagemap: int, victim: Victim, *, wanted: bool) -> bool:
+        """Return whether a victim's fault maps 2 MiB, if it wants to; victims have to be asked about in their order."""
+        part = pagemap, victim.path, victim.pfn >> (_HUGE_SHIFT - _BASE_SHIFT)
+        if not wanted:
+            self._single.add(part)
+        return part not in self._single
+
+
+def mapping(victim: Victim, devices: Devices, files: DaxFiles, at: int) -> dict[str, int]:
     """Return pfn, nr_pages, vaddr and map_shift of what a process of a victim maps.
 
     A huge mapping needs a page that lies as far from the start of its 2 MiB (1 GiB) as its address does.
@@ -40,8 +58,9 @@ def mapping(victim: Victim, devices: Devices, at: int) -> dict[str, int]:
     pool = victim.facts.pool
     pages = pool.pages if pool else 1 << (_HUGE_SHIFT - _BASE_SHIFT)
     head = victim.pfn % pages
-    fits = (victim.vaddr >> _BASE_SHIFT) % pages == head
-    if fits and _wants_huge(victim, devices, at):
+    huge = (victim.vaddr >> _BASE_SHIFT) % pages == head and _wants_huge(victim, devices, at)
+    span = devices.pagemap(victim.pfn, at) if victim.kind.startswith("fsdax") else None
+    if files.maps_huge(span.pagemap, victim, wanted=huge) if span else huge:
         start, shift = victim.vaddr - (head << _BASE_SHIFT), _BASE_SHIFT + pages.bit_length() - 1
         return {"pfn": victim.pfn - head, "nr_pages": pages, "vaddr": start, "map_shift": shift}
     vaddr = victim.vaddr
@@ -67,12 +86,14 @@ def _mappers(victim: Victim) -> int:
     return 1 if victim.kind == "anon-mlocked" else len(victim.sharers)
 
 
-def task_rows(visit: Visit, devices: Devices) -> list[Row]:
+def task_rows(visit: Visit, devices: Devices, files: DaxFiles) -> list[Row]:
     """Return the TASK_STATE and MAP_PAGES rows of a victim: where it begins, and where its processes are gone."""
     victim, rows = visit.victim, list[Row]()
-    if victim.raw or victim.freed:
+    if victim.raw:
         return rows
-    start, where = visit.start, mapping(victim, devices, visit.start)
+    start, where = visit.start, mapping(victim, devices, files, visit.start)
+    if victim.freed:
+        return rows
     for index, sharer in enumerate(victim.sharers):
         state = {"task": sharer.pid, "flags": policy_flags(victim, index), "value": sharer.pid}
         rows.append(Row(start, Order.STATE, EventKind.TASK_STATE, state))

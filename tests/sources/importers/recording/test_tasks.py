@@ -96,6 +96,30 @@ def test_who_maps(tmp_path: Path, given: dict[str, Any], tasks: list[int]) -> No
     assert bool(lab.rows(K.TASK_STATE)) is not given.get("freed_before_inject", False)
 
 
+@pytest.mark.parametrize(
+    ("first", "second", "shift"),
+    [
+        ({"kind": "fsdax-pte"}, {}, 12),  # its entry stays in the file
+        ({"kind": "fsdax-pte", "freed_before_inject": True}, {}, 12),
+        ({"kind": "fsdax-pmd"}, {}, 21),
+        ({"kind": "fsdax-pte"}, {"path": "/mnt/dax/g"}, 21),
+        ({"kind": "fsdax-pte"}, {"pfn": hex(DAX + 512)}, 21),
+    ],
+)
+def test_a_part_of_a_dax_file_with_single_pages(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any], shift: int
+) -> None:
+    lab = Lab(tmp_path)
+    lab.map(MAP, 0x110000, 0x118000, flags="0x1", altmap_reserve=2, altmap_free="0x1fe")
+    for number, given in enumerate(({"kind": "fsdax-pte"} | first, {"kind": "fsdax-pmd"} | second), 1):
+        dax_page = {"pfn": hex(DAX), "path": "/mnt/dax/f", "kpageflags_before": None, "kpageflags_after": None}
+        lab.victim(number, **(dax_page | given))
+        lab.mark(f"VICTIM id={number} begin kind=x")
+        lab.poison("memory_failure", int((dax_page | given)["pfn"], 16), flags="0x0")
+        lab.mark(f"VICTIM id={number} end")
+    assert lab.rows(K.MAP_PAGES)[-1]["map_shift"] == shift
+
+
 def dax(tmp_path: Path, align: int, kind: str, path: str = "/dev/dax0.0") -> Lab:
     """A victim of a page that a pagemap holds; kpageflags has no entry for it."""
     lab = Lab(tmp_path)
