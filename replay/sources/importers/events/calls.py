@@ -15,7 +15,7 @@ from replay.sources.importers.rejects import Rejects
 from replay.trace.poison import NO_ACTION, ActionResult
 from replay.trace.schema import EventKind
 
-from .functions import ACTION_EVENT, CALLS, PFN_LIMIT, RETURN, fields
+from .functions import ACTION_EVENT, CALLS, NUMBERS, RETURN, fields
 from .page_types import NO_MEMORY, PageTypes
 
 __all__ = ("RESULTS", "Changes", "PoisonCalls", "calls_around")
@@ -122,7 +122,7 @@ class PoisonCalls:
     ) -> tuple[EventKind, dict[str, int]] | None:
         function, given = CALLS[name], fields(payload)
         pfn = next((given[key] for key in function.pfn if key in given), None)
-        if pfn is None or not 0 <= pfn < PFN_LIMIT:
+        if pfn is None or not 0 <= pfn < NUMBERS:
             self.rejects.add(line, f"{name} without a pfn", payload)
             return None
         if len(self._open) >= _MAX_OPEN and task not in self._open:
@@ -198,7 +198,7 @@ class PoisonCalls:
             if not given.keys() >= {"pfn", "type", "result"}:
                 return None
             text, pfn, result = str(given["type"]), given["pfn"], given["result"]
-        return (pfn, text, result) if 0 <= pfn < PFN_LIMIT and result in RESULTS.values() else None
+        return (pfn, text, result) if 0 <= pfn < NUMBERS and result in RESULTS.values() else None
 
     def _put(self, call: _Open, name: str, value: int) -> None:
         call.values[name] = value

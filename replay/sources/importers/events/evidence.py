@@ -16,6 +16,7 @@ from replay.trace.header import MachineDescription
 from replay.trace.poison import NO_ACTION
 from replay.trace.schema import COLUMNS, EventKind
 
+from .functions import PFN_LIMIT
 from .pagemaps import ABSENT, UNKNOWN, AssumedRow, PagemapEvidence
 
 __all__ = ("PagemapWitness", "insert_rows")
@@ -69,7 +70,8 @@ class PagemapWitness:
             if name in columns:
                 self._used = max(self._used, int(columns[name][0].max()))
         dax = self._dax_pages(columns)
-        failures = np.flatnonzero(dax | self._outside(columns))
+        # A number that is no pfn tells nothing about pagemaps.
+        failures = np.flatnonzero((dax | self._outside(columns)) & (columns["pfn"][0] < PFN_LIMIT))
         pagemap = np.where(dax[failures], UNKNOWN, ABSENT)
         parts = [(failures, columns["pfn"][0][failures].astype(np.int64), pagemap)]
         if "recorded_pgmap" in columns:

@@ -97,7 +97,8 @@ class LookupReader:
         self._reject(events, own.orphans[is_return & ~over[own.orphans]], f"a return of {name} without its entry")
         begin, end = own.begin, own.end
         pfn, good = read_field(events, begin, function.pfn)
-        good &= pfn < PFN_LIMIT
+        if name == _PGMAP:
+            good &= pfn < PFN_LIMIT
         self._reject(events, begin[~good & ~over[begin]], f"{name} without a pfn")
         value, answered = self._values(events, np.where(over[begin], count, end), function.answer, name)
         ret, slow, found = (np.full(len(begin), NOT_GIVEN, np.int64) for _ in range(3))
@@ -114,7 +115,7 @@ class LookupReader:
                 self._nested(events, tasks, pairs, slow, found)
         self.unused["call without its return"] += int(np.count_nonzero(keep & (end == count)))
         return Lookups.make(
-            len(begin), kind=function.kind, pfn=pfn.astype(np.int64), begin=begin, end=end, ret=ret, slow=slow,
+            len(begin), kind=function.kind, pfn=pfn, begin=begin, end=end, ret=ret, slow=slow,
             found=found, task=events.pid[begin], call=calls_around(changes, events, tasks, begin),
         ).take(np.flatnonzero(keep))  # fmt: skip
 
@@ -170,11 +171,11 @@ class LookupReader:
         # In the usual form the page ends the line and the pfn stands before it.
         digits = np.array([len(f"{value:x}") for value in page.tolist()], np.int64)
         pfn, found = read_field(events, at, ("pfn",), events.end[at] - digits - len(" page=0x"))
-        good &= found & (pfn < PFN_LIMIT)
+        good &= found
         self._reject(events, at[~good], f"{INLINED} without pfn and page")
         at, pfn, page = at[good], pfn[good], page[good]
         return Lookups.make(
-            len(at), kind=EventKind.PFN_TO_ONLINE_PAGE, pfn=pfn.astype(np.int64), begin=at, end=at,
+            len(at), kind=EventKind.PFN_TO_ONLINE_PAGE, pfn=pfn, begin=at, end=at,
             ret=(page != 0).astype(np.int64), task=events.pid[at],
         )  # fmt: skip
 
@@ -206,4 +207,4 @@ def _around(tasks: Tasks, at: Ints, outer: Pairs) -> Ints:
 
 def _nothing() -> Lookups:
     none = np.zeros(0, np.int64)
-    return Lookups.make(0, begin=none, end=none, kind=EventKind.PFN_VALID)
+    return Lookups.make(0, begin=none, end=none, pfn=none, kind=EventKind.PFN_VALID)

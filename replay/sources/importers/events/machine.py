@@ -7,6 +7,7 @@ import os
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -187,9 +188,9 @@ class Seen:
 
     _pieces: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, np.int64))
 
-    def add(self, pfn: npt.NDArray[np.int64]) -> None:
+    def add(self, pfn: npt.NDArray[np.integer[Any]]) -> None:
         """Take the pfns of pages."""
-        pieces = pfn >> PIECE
+        pieces = (pfn >> PIECE).astype(np.int64)
         new = np.unique(pieces[np.flatnonzero(np.diff(pieces, prepend=-1))])  # neighbours mostly are of one piece
         if len(new) and len(self._pieces) <= _MAX_PIECES:  # more are too many for a machine, see `sections`
             self._pieces = np.union1d(self._pieces, new)

@@ -213,7 +213,7 @@ def test_changes_of_the_machine_are_not_followed_and_that_is_said(tmp_path) -> N
     [
         (b"some text", "no line of ftrace"),
         (b"  a-5  [000] .....  1.0001: memory_failure: (f) flags=0x1", "memory_failure without a pfn"),
-        (b"  a-5  [000] .....  1.0001: memory_failure: (f) pfn=0xfff0000000000000", "memory_failure without a pfn"),
+        (b"  a-5  [000] .....  1.0001: memory_failure: (f) pfn=0xfff00000000000000", "memory_failure without a pfn"),
         (b"  a-5  [000] .....  1.0001: memory_failure__return: (f) ret=0", "a return of memory_failure without its entry"),
         (b"  a-5  [000] .....  1.0001: pfn_valid: (f) number=0x1", "pfn_valid without a pfn"),
         (b"  a-5  [000] .....  1.0001: pfn_valid__return: (f) ret=0", "a return of pfn_valid without its entry"),
