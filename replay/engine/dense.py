@@ -53,16 +53,16 @@ class Stretch:
         """Row behind the last."""
         return int(self.toggles[-1]) + 1
 
-    def is_single(self, rows: I64) -> NDArray[np.bool_]:
-        """Return which of some lookups, by ascending row within the batch, ask for a single pfn."""
-        single = np.ones(rows.size, np.bool_)
-        if self.several.size:
-            single[np.searchsorted(rows, np.intersect1d(rows, self.several, assume_unique=True))] = False
-        return single
+    def parted(self, rows: I64) -> tuple[I64, I64]:
+        """Part some lookups, by ascending row within the batch, into those of a single pfn and those of several."""
+        if not self.several.size:
+            return rows, self.several
+        several = np.intersect1d(rows, self.several, assume_unique=True)
+        return np.delete(rows, np.searchsorted(rows, several)), several
 
 
 def dense_stretches(
-    batch: ColumnSource, kinds: NDArray[np.uint8], special: I64, breaks: NDArray[np.bool_], geometry: Geometry
+    batch: ColumnSource, kinds: NDArray[np.uint8], special: I64, breaks: I64, geometry: Geometry
 ) -> list[Stretch]:
     """Return the stretches of a batch that are worth it, in order.
 
@@ -70,7 +70,7 @@ def dense_stretches(
         batch: the rows.
         kinds: of the rows.
         special: rows that change the machine or are answered one by one, ascending.
-        breaks: by kind (256 of them), rows that have to see the machine as it is then, besides the special ones.
+        breaks: rows that have to see the machine as it is then, besides the special ones, ascending.
         geometry: of the machine.
     """
     toggle = _IS_TOGGLE[kinds[special]]
@@ -81,7 +81,7 @@ def dense_stretches(
     toggles = special[toggle]
     if toggles.size < _FEWEST:
         return []
-    stops = np.union1d(special[~toggle], np.flatnonzero(breaks[kinds])) if breaks.any() else special[~toggle]
+    stops = np.union1d(special[~toggle], breaks)
     several = _several(batch, kinds)
     runs = _runs_over_toggles(batch, several, toggles, geometry)
     stops = np.union1d(stops, runs) if runs.size else stops

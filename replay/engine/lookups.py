@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from copy import copy
 from dataclasses import dataclass
-from functools import partial
 from types import ModuleType
 
 import numpy as np
@@ -16,15 +15,15 @@ from replay.engine.gather import CHUNK, Scratch, SingleLookup
 from replay.engine.observer import Observer
 from replay.engine.past import Past
 from replay.engine.resolve import StateIndex
-from replay.engine.rows import Lookups, Outcomes, Parts, Recorded
+from replay.engine.rows import ColumnSource, Lookups, Outcomes, Parts, Recorded
 from replay.engine.runs import Placed, RunCounter
 from replay.engine.tabulate import CHECK_MASK, SLOW, TRUTH, YES, DecisionTable
 from replay.engine.tally import MAX_DIFFERENCES, SLOW_PATH, Difference, Tally
-from replay.engine.threads import ONE_THREAD, Threads
+from replay.kernel.registry import STATE_LOOKUPS
 from replay.kernel.walk import GET_DEV_PAGEMAP, PFN_TO_ONLINE_PAGE, Bit, PgmapState
 from replay.trace.outcomes import CHECK_SEVERAL
 
-__all__ = ("LookupEngine",)
+__all__ = ("LookupEngine", "replay_lookups")
 
 I64 = NDArray[np.int64]
 U8 = NDArray[np.uint8]
@@ -41,7 +40,6 @@ _TRUTHS = {"truth_pages": _IS_TRUTH, "false_online": _FALSE_ONLINE, "false_offli
 _NONE = np.zeros(256, np.bool_)
 _CHECK = (_BYTES & CHECK_MASK).astype(np.uint8)
 _VERDICT = _CHECK | (_WRONG.astype(np.uint8) << 4)
-_WORTH_A_THREAD = 1 << 17  # rows
 _PAST_GAIN = 8  # how many times as much compiled loops save where section flags change from row to row
 _RUNS = 1 << 14  # runs counted together: their columns fit the second level cache
 
@@ -73,7 +71,6 @@ class LookupEngine:
         table: the function's decision table.
         tally: where to count.
         base: number of the function's first check in outcomes.
-        threads: to work on parts of many rows side by side; results do not depend on how many there are.
         acceleration: gives compiled loops; results do not depend on them.
 
     Attributes:
@@ -89,7 +86,6 @@ class LookupEngine:
         table: DecisionTable,
         tally: Tally,
         base: int = 0,
-        threads: Threads = ONE_THREAD,
         acceleration: Acceleration | None = None,
     ) -> None:
         self.index = index
@@ -99,13 +95,11 @@ class LookupEngine:
         self.base = base
         self.online = table.function.name == PFN_TO_ONLINE_PAGE.name
         self.asks = self.online or table.function.name == GET_DEV_PAGEMAP.name
-        self._threads = threads
         self._acceleration = acceleration or Acceleration(wanted=False)
         self.observer: Observer | None = None
         self.parts: Callable[[Parts], None] | None = None
         self._watched = _WRONG if self.online else _NONE
         self._scratch = Scratch()
-        self._workers: list[LookupEngine] = []
         self._counter: RunCounter | None = None
 
     def sync(self) -> LookupEngine:
@@ -134,6 +128,17 @@ class LookupEngine:
         found = self._live_pagemaps()[self.index.segment_of(pfns)].astype(np.int64)
         return np.where(self.slow(pfns) == 1, found, -1) if self.online else found
 
+    def prepare(self) -> None:
+        """Make all that a lookup may need of the machine as it is, which is made when it is asked for otherwise."""
+        self.single.sync_flat()
+        self.counter  # noqa: B018 - made now
+
+    def beside(self, tally: Tally, scratch: Scratch) -> LookupEngine:
+        """Return an engine for another thread: the same prepared tables, with a tally and buffers of its own."""
+        other = copy(self)
+        other.tally, other._scratch = tally, scratch
+        return other
+
     def _table(self, values: NDArray[np.bool_], pfns: U64) -> I64:
         parts = [values[classes] for _, classes in self.single.chunks(pfns, self._scratch)]
         return np.concatenate(parts).astype(np.int64)
@@ -154,33 +159,6 @@ class LookupEngine:
         """
         compared = lookups.ret.any() or (self.online and lookups.slow.any()) or (self.asks and lookups.pgmap.any())
         by_row = compared or outcomes is not None
-        size = max(-(-len(lookups) // self._threads.count), _WORTH_A_THREAD)
-        if size >= len(lookups):
-            self._replay(lookups, first_row, outcomes, past, by_row=by_row)
-            return
-        self.single.sync_flat()
-        if lookups.runs is not None:
-            self.counter  # noqa: B018 - made here once, before the threads would each make it
-        parts = [lookups.part(slice(at, at + size)) for at in range(0, len(lookups), size)]
-        workers = [self._worker(number) for number in range(len(parts))]
-        jobs = zip(workers, parts, strict=True)
-        self._threads.run([partial(w._replay, p, first_row, outcomes, past, by_row=by_row) for w, p in jobs])
-        for worker in workers:  # in the order of the rows
-            self.tally.merge(worker.tally)
-
-    def _worker(self, number: int) -> LookupEngine:
-        """Return an engine for a thread: the same tables, a tally and buffers of its own."""
-        while len(self._workers) <= number:
-            self._workers.append(copy(self))
-            self._workers[-1]._scratch = Scratch()
-        worker = self._workers[number]
-        worker.tally, worker._counter = Tally(), self._counter
-        return worker
-
-    def _replay(
-        self, lookups: Lookups, first_row: int, outcomes: Outcomes | None, past: Past | None, *, by_row: bool
-    ) -> None:
-        """Decide rows, one by one if something was recorded about them or is to be kept, else only count them."""
         counts = np.zeros(256, np.int64)
         if self.observer is not None:
             self.observer.lookups(self.function.name, self._codes_of(lookups, past))
@@ -366,6 +344,30 @@ class LookupEngine:
         self.tally.pages += int(counts.sum())
         if self.online:
             self.tally.slow += int(counts[_IS_SLOW].sum())
+
+
+def replay_lookups(
+    batch: ColumnSource,
+    kinds: NDArray[np.uint8],
+    start: int,
+    present: Sequence[int],
+    engine: Callable[[int], LookupEngine],
+    outcomes: Outcomes | None = None,
+) -> None:
+    """Replay the lookups of a stretch in which the machine does not change.
+
+    Args:
+        batch: the batch that the stretch is part of.
+        kinds: of the rows of the stretch.
+        start: its first row, within the batch.
+        present: the kinds that occur.
+        engine: gives the engine for a kind.
+        outcomes: columns of the whole batch, or None.
+    """
+    for kind in present:
+        if kind in STATE_LOOKUPS:
+            rows = slice(start, start + kinds.size) if len(present) == 1 else np.flatnonzero(kinds == kind) + start
+            engine(kind).replay(Lookups.of(batch, rows), batch.row, outcomes)
 
 
 class _Singles:

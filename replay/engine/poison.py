@@ -214,11 +214,9 @@ class PoisonEngine:
         return {"poisoned pages": self.counter, **nodes}
 
     def removed(self, start: int, end: int) -> None:
-        """Memory of pfns ``[start, end)`` is gone, its poisoned pages are no longer counted."""
+        """Memory of pfns ``[start, end)`` is gone, its poisoned pages are no longer counted. What its node counted stays."""
         self.counter -= self.pages.clear(start, end)
         self.pages.describe(start, end, Page())
-        nodes = {node - 1 for _, _, node in self.machine.nodes}
-        self.node_counters = {n: c for n, c in self.node_counters.items() if n in nodes}
 
     def unmapped(self, start: int, end: int) -> None:
         """Device memory of pfns ``[start, end)`` is gone, and its flags with it; some kernels count them down."""

@@ -15,17 +15,17 @@ from replay.engine.answers import answered
 from replay.engine.dense import Stretch, dense_stretches
 from replay.engine.device_report import compare_asked, count_steps
 from replay.engine.dumps import ASPECTS, dump_matches, shown
-from replay.engine.lookups import LookupEngine
+from replay.engine.lookups import LookupEngine, replay_lookups
 from replay.engine.observer import Observer
 from replay.engine.past import Past
 from replay.engine.poison_call import Decided
 from replay.engine.poison_rows import IS_POISON, PoisonRows
 from replay.engine.queries import metadata_counts, metadata_met, metadata_pieces, resource_query
 from replay.engine.resolve import StateIndex
-from replay.engine.rows import Lookups, Outcomes, Parts, blank_outcomes, cell_of, kinds_in
+from replay.engine.rows import Lookups, Outcomes, Parts, among, blank_outcomes, cell_of, kinds_in
+from replay.engine.side_by_side import SideBySide
 from replay.engine.tabulate import tabulate
 from replay.engine.tally import Difference, Tally
-from replay.engine.threads import Threads
 from replay.engine.toggles import TOGGLES, Toggles
 from replay.engine.transitions import Cell, Transitions
 from replay.engine.watches import Watch, observe_all, watch_dump, watch_lookup
@@ -49,9 +49,9 @@ I64 = NDArray[np.int64]
 
 __all__ = ("Replay", "Replayer", "refuse_mismatch", "replay_trace")
 
-_FEW_ROWS, _MANY_ROWS = 1 << 20, 1 << 22
 _QUERIES = {EventKind.REGION_INTERSECTS, EventKind.WALK_SYSTEM_RAM_RANGE}
 _IS_WATCHABLE = np.isin(np.arange(256), STATE_LOOKUPS)
+_LOOKUPS = frozenset(STATE_LOOKUPS)
 _SPECIAL = {*TRANSITIONS, *DEVICE_CALLS, *_QUERIES, *DUMPS, EventKind.PGMAP_PFN_VALID}
 _IS_SPECIAL = np.isin(np.arange(256), list(_SPECIAL))
 
@@ -83,7 +83,8 @@ class Replayer:
         profile: the kernel.
         strings: names that ``label`` refers to.
         keep: keep outcome columns and hand them out with ``finished``.
-        threads: how many work on the lookups of a batch; results do not depend on it.
+        threads: how many work on batches of nothing but lookups, whose counts are there after ``finish``; results do not
+            depend on it.
         compiled: count lookups in compiled loops: True: all; False: none; None: once the replay is long, if numba is there.
         open_loop: tasks do not die of signals; mappings change by the trace only.
         log: is told every poison call, in the order of the rows.
@@ -120,8 +121,10 @@ class Replayer:
         self.strings = strings
         self._index = StateIndex(self.machine, section_limit=self.kernel.has("kpageflags-section-limit"))
         self._tables = {f.name: tabulate(f, self.kernel) for f in LOOKUP_FUNCTIONS}
-        self._threads, self._acceleration = Threads(threads), Acceleration(compiled)
-        self._engines: dict[EventKind, LookupEngine] = {}
+        self._acceleration = Acceleration(compiled)
+        aside = threads > 1 and not keep and observer is None
+        self._beside = SideBySide(threads, self.tally) if aside else None
+        self._engines: dict[int, LookupEngine] = {}
         self._transitions = Transitions(self.machine, self.kernel, strings)
         self._poison = PoisonRows(
             self.machine, self.kernel, description, self._index, self._tables, self.tally, open_loop=open_loop, log=log
@@ -152,21 +155,27 @@ class Replayer:
         kinds = np.asarray(batch.column("kind"), np.uint8)
         outcomes = blank_outcomes(len(batch)) if self._keep else None
         present = kinds_in(kinds)
-        if batch.given("window") is False and _SPECIAL.isdisjoint(present):
-            self._stretch(batch, kinds, 0, len(batch), outcomes, present)
+        plain = batch.given("window") is False and _SPECIAL.isdisjoint(present)
+        if plain and self._beside is not None and _LOOKUPS.issuperset(present):
+            self._beside.start(batch, kinds, {kind: self._engine(kind) for kind in present})
         else:
-            self._mixed(batch, kinds, present, outcomes)
+            self._settle()
+            if plain:
+                self._stretch(batch, kinds, 0, len(batch), outcomes, present)
+            else:
+                self._mixed(batch, kinds, present, outcomes)
         self.tally.events += len(batch)
         if outcomes is not None:
             self._kept.append(outcomes)
 
     def _mixed(self, batch: Batch, kinds: NDArray[np.uint8], present: list[int], outcomes: Outcomes | None) -> None:
         """Replay a batch in which the machine changes, or rows are answered one by one."""
-        special = _special_rows(batch, kinds)
+        special = _special_rows(batch, kinds, present)
         at = 0
         # Remembered steps would not tell the hooks of a candidate.
         geometry = self.machine.geometry
-        stretches = () if self._watched_toggles else dense_stretches(batch, kinds, special, IS_POISON, geometry)
+        breaks = np.flatnonzero(among(kinds, present, IS_POISON))
+        stretches = () if self._watched_toggles else dense_stretches(batch, kinds, special, breaks, geometry)
         for dense in stretches:
             self._sparse(batch, kinds, special, at, dense.first, outcomes)
             done = not self._watches and self._dense(batch, kinds, present, dense, outcomes)
@@ -179,8 +188,15 @@ class Replayer:
             watch.close(self.tally)
         self._watches = []
         self._poison.finish()
-        self._threads.close()
+        self._settle()
+        if self._beside is not None:
+            self._beside.close()
         return self.tally
+
+    def _settle(self) -> None:
+        """Wait for the lookups that are counted side by side: the machine may change now."""
+        if self._beside is not None:
+            self._beside.wait()
 
     @property
     def index(self) -> StateIndex:
@@ -200,17 +216,16 @@ class Replayer:
             yield from self._kept
             self._kept = []
 
-    def _engine(self, kind: EventKind) -> LookupEngine:
+    def _engine(self, kind: int) -> LookupEngine:
         self._index.refresh()
         engine = self._engines.get(kind)
         if engine is None:
-            table = self._tables[FUNCTIONS[kind].name]
+            table = self._tables[FUNCTIONS[EventKind(kind)].name]
             engine = self._engines[kind] = LookupEngine(
                 self._index,
                 table,
                 self.tally,
                 self._numbers.base[table.function.name],
-                self._threads,
                 self._acceleration,
             )
             engine.parts, engine.observer = self._parts, self._observer
@@ -247,13 +262,14 @@ class Replayer:
         here = kinds[stretch.first : stretch.end]
         for kind in present:  # in the batch; maybe not here
             if kind in STATE_LOOKUPS:
-                found = np.flatnonzero(here == kind) + stretch.first
-                single = stretch.is_single(found)
-                engine = self._engine(EventKind(kind))
-                if single.any():
-                    engine.replay(Lookups.of(batch, found[single], single=True), batch.row, outcomes, past)
-                if not single.all():
-                    engine.replay(Lookups.of(batch, found[~single]), batch.row, outcomes)
+                found = np.flatnonzero(here == kind)
+                found += stretch.first
+                single, several = stretch.parted(found)
+                engine = self._engine(kind)
+                if single.size:
+                    engine.replay(Lookups.of(batch, single, single=True), batch.row, outcomes, past)
+                if several.size:
+                    engine.replay(Lookups.of(batch, several), batch.row, outcomes)
         self._answer_toggles(batch, rows, steps, outcomes)
         self._index.reflag(*changes.final())
         return True
@@ -289,10 +305,7 @@ class Replayer:
         if IS_POISON[present].any():
             self._toggles.forget()  # some kernels refuse poisoned memory
             self._poison.take_rows(batch, start, end, outcomes)
-        for kind in present:
-            if kind in STATE_LOOKUPS:
-                rows = slice(start, end) if len(present) == 1 else np.flatnonzero(here == kind) + start
-                self._engine(EventKind(kind)).replay(Lookups.of(batch, rows), batch.row, outcomes)
+        replay_lookups(batch, here, start, present, self._engine, outcomes)
 
     def _special(self, batch: Batch, kind: EventKind, row: int, outcomes: Outcomes | None) -> None:
         """Replay a row that changes the machine, or that is answered one by one."""
@@ -400,9 +413,9 @@ class Replayer:
             self._watches.append(watch)
 
 
-def _special_rows(batch: Batch, kinds: NDArray[np.uint8]) -> NDArray[np.int64]:
+def _special_rows(batch: Batch, kinds: NDArray[np.uint8], present: list[int]) -> NDArray[np.int64]:
     """Return the rows that change the machine, or that are answered one by one."""
-    special = _IS_SPECIAL[kinds]
+    special = among(kinds, present, _IS_SPECIAL)
     if batch.given("window") is not False:
         special |= (batch.column("window") != 0) & _IS_WATCHABLE[kinds]
     return np.flatnonzero(special)
@@ -443,7 +456,7 @@ def replay_trace(
         profile: the kernel.
         sink: takes the outcome columns of each batch, in order; None keeps none, which is faster.
         progress: is told (rows done, rows in all) after each batch.
-        threads: with more than one, lookups are shared out and the next batch is read meanwhile; the results are the same.
+        threads: with more than one, lookups are counted side by side, and the next batch is read meanwhile; same results.
         open_loop: tasks do not die of signals; mappings change by the trace only.
         log: is told every poison call, in the order of the rows.
 
@@ -456,9 +469,7 @@ def replay_trace(
     replayer = Replayer(
         trace.machine, profile, trace.strings, keep=keep, threads=threads, open_loop=open_loop, log=log, where=where
     )
-    # Several threads are worth their hand-over for larger pieces; outcomes take a hundred bytes a row.
-    rows = _FEW_ROWS if keep or threads == 1 else _MANY_ROWS
-    for batch in trace.batches(max_rows=rows, prefetch=threads > 1):
+    for batch in trace.batches(prefetch=threads > 1):
         replayer.feed(batch)
         for outcomes in replayer.finished():
             assert sink is not None

@@ -14,7 +14,17 @@ from replay.machine.distinct import distinct
 from replay.trace.outcomes import CHECK_NONE, OUTCOME_COLUMNS, POISON_COLUMNS, outcome_dtype
 from replay.trace.poison import NO_ACTION
 
-__all__ = ("ColumnSource", "Lookups", "Outcomes", "Parts", "Recorded", "blank_outcomes", "cell_of", "kinds_in")
+__all__ = (
+    "ColumnSource",
+    "Lookups",
+    "Outcomes",
+    "Parts",
+    "Recorded",
+    "among",
+    "blank_outcomes",
+    "cell_of",
+    "kinds_in",
+)
 
 I64 = NDArray[np.int64]
 U64 = NDArray[np.uint64]
@@ -38,6 +48,7 @@ class ColumnSource(Protocol):
 
 
 _PROBED = 256
+_COMPARED = 8  # kinds, up to which comparing with each takes less time than looking each row's up
 
 
 @dataclass(frozen=True)
@@ -182,6 +193,23 @@ def kinds_in(kinds: NDArray[np.uint8]) -> list[int]:
     present[kinds] = True
     kinds_found: list[int] = np.flatnonzero(present).tolist()
     return kinds_found
+
+
+def among(kinds: NDArray[np.uint8], present: list[int], which: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which rows are of some kinds.
+
+    Args:
+        kinds: of the rows.
+        present: the kinds that occur, or more.
+        which: by kind, 256 of them.
+    """
+    wanted = [kind for kind in present if which[kind]]
+    if len(wanted) > _COMPARED:
+        return np.asarray(which[kinds])
+    found = np.zeros(kinds.size, np.bool_)
+    for kind in wanted:
+        found |= kinds == kind
+    return found
 
 
 def blank_outcomes(rows: int) -> Outcomes:

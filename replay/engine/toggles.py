@@ -71,10 +71,10 @@ class Changes:
 
 
 class _Cell:
-    """Sections ``[low, high)`` and their blocks."""
+    """Sections ``[low, high)`` and their blocks; ``put`` is the number of the state that the machine has them in."""
 
     def __init__(self, low: int, high: int, blocks: range) -> None:
-        self.low, self.high, self.blocks = low, high, blocks
+        self.low, self.high, self.blocks, self.put = low, high, blocks, -1
         self.states: list[_State] = []
         self._numbers: dict[_State, int] = {}
 
@@ -162,7 +162,7 @@ class Toggles:
             if not self._add([*old, *new]):
                 return False
         if self._stale:
-            self._now = [cell.number(self._state(cell)) for cell in self._cells]
+            self._now = [self._look(cell) for cell in self._cells]
             self._stale = False
         return True
 
@@ -186,7 +186,7 @@ class Toggles:
             section = self.machine.geometry.section_shift
             blocks = self.machine.block_numbers(low << section, high << section)
             self._cells.append(_Cell(low, high, blocks))
-            self._now.append(self._cells[-1].number(self._state(self._cells[-1])))
+            self._now.append(self._look(self._cells[-1]))
         lows = np.array([low for low, _ in merged])
         for key, (low, _) in spans.items():
             span = merged[int(np.searchsorted(lows, low, "right")) - 1]
@@ -202,13 +202,18 @@ class Toggles:
         high = max(start + pages, blocks.stop * m.geometry.pages_per_block) - 1 >> shift
         return low, max(high, low) + 1
 
-    def _state(self, cell: _Cell) -> _State:
+    def _look(self, cell: _Cell) -> int:
+        """Return the number of the state that the machine has a cell in."""
         m = self.machine
         flags = tuple(m.sections.flags(section) for section in range(cell.low, cell.high))
-        return flags, tuple(m.blocks.get(block) for block in cell.blocks)
+        cell.put = cell.number((flags, tuple(m.blocks.get(block) for block in cell.blocks)))
+        return cell.put
 
     def _put(self, cell: _Cell, state: int) -> None:
         """Put the machine's sections and blocks of a cell into a state; the state codes are the caller's business."""
+        if cell.put == state:
+            return
+        cell.put = state
         flags, blocks = cell.states[state]
         for section, value in zip(range(cell.low, cell.high), flags, strict=True):
             self.machine.sections.reflag(section, value)
@@ -225,10 +230,11 @@ class Toggles:
         call = self._transitions.carry_out(EventKind(kind), {"pfn": pfn, "nr_pages": pages, "env": env}.get)
         self.machine.touched = touched
         assert call is not None
-        before, after = cell.states[state], self._state(cell)
-        changed = [i for i, (old, new) in enumerate(zip(before[0], after[0], strict=True)) if old != new]
-        sections, flags = tuple(cell.low + i for i in changed), tuple(after[0][i] for i in changed)
-        self.steps.append(Step(EventKind(kind), call.check, call.ret, cell.number(after), sections, flags))
+        after = self._look(cell)
+        old, new = cell.states[state][0], cell.states[after][0]
+        changed = [i for i in range(len(old)) if old[i] != new[i]]
+        sections, flags = tuple(cell.low + i for i in changed), tuple(new[i] for i in changed)
+        self.steps.append(Step(EventKind(kind), call.check, call.ret, after, sections, flags))
         by_state = self._known[key][1]
         by_state.extend([-1] * (state + 1 - len(by_state)))
         by_state[state] = len(self.steps) - 1

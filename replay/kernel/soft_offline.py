@@ -33,6 +33,10 @@ def _free_huge(s: PoisonState) -> Bools:
     return np.asarray(s.hg & (s.ht == HugeState.FREE))
 
 
+def _busy_huge(s: PoisonState) -> Bools:
+    return np.asarray(s.hg & (s.ht == HugeState.BUSY))
+
+
 def _live_compound(s: PoisonState) -> Bools:
     """Compound pages that are neither hugetlb nor anonymous, taken for a page that is being allocated."""
     return s.kind_in(_K.SLAB_COMPOUND, _K.HUGE_ZERO) | (_large(s) & ~s.anon & ~s.COUNT)
@@ -63,6 +67,14 @@ SOFT_OFFLINE_PAGE: PoisonFunction = PoisonFunction(
         check("S5", "poisoned-busy", lambda s: s.hwp, silent(-16), "poisoned already", unless=(_PFN,)),
         check("S6", "poisoned", lambda s: s.hwp, silent(0), "poisoned already: nothing left to do", needs=(_PFN,)),
         check(
+            "S9",
+            "filter",
+            lambda s: s.filt,
+            silent(-95),
+            "the filter rejects the page, whatever its type",
+            needs=("filter-eopnotsupp",),
+        ),
+        check(
             "S7a",
             "live-compound",
             _live_compound,
@@ -73,15 +85,20 @@ SOFT_OFFLINE_PAGE: PoisonFunction = PoisonFunction(
         ),
         check("S7", "unknown-type", _unknown_type, silent(-5), "neither free, nor on the LRU, nor movable"),
         check(
+            "S7b",
+            "huge-busy",
+            _busy_huge,
+            silent(-5),
+            "the hugetlb page is being isolated, allocated or demoted",
+            needs=("handlable-test",),
+        ),
+        check(
             "S8",
             "file-thp-type",
             lambda s: _large(s) & ~s.anon & ~s.COUNT,
             silent(-5),
             "a large folio of a file that the caller has no reference to",
             unless=("file-thp-split",),
-        ),
-        check(
-            "S9", "filter", lambda s: s.filt, silent(-95), "the filter rejects the page", needs=("filter-eopnotsupp",)
         ),
         check("S10", "buddy-marked", lambda s: s.isbud, _FREE, "a free page: marked where it is", unless=(_STRICT,)),
         check("S11", "buddy", lambda s: s.isbud & s.toff, _FREE, "a free page, caught", needs=(_STRICT,)),
@@ -125,7 +142,7 @@ SOFT_OFFLINE_PAGE: PoisonFunction = PoisonFunction(
             needs=("min-order-unsplittable",),
         ),
         check("S18", "invalidated", lambda s: s.kind_in(_K.LRU) & s.evict, _USED, "a clean page-cache page, dropped"),
-        check("S19", "not-isolated", lambda s: ~s.iso, silent(-16), "the page cannot be isolated"),
+        check("S19", "not-isolated", lambda s: ~s.iso | _busy_huge(s), silent(-16), "the page cannot be isolated"),
         check(
             "S20",
             "migration-error",

@@ -39,15 +39,17 @@ def refused_soft_offline(f: Facts) -> Verdict | None:
         return Verdict("S5", -EBUSY, num=0)
     if f.own_hwp:
         return Verdict("S6", 0, num=0)
+    if f.filt and c.c_f95:
+        return Verdict("S9", -EOPNOTSUPP, num=0)
     file_folio = f.kind == PageKind.LRU and f.large and not f.anon and not f.count
     if c.s_pfn and not c.c_hnd and (f.kind in (PageKind.SLAB_COMPOUND, PageKind.HUGE_ZERO) or file_folio):
         return Verdict("S7a", -EBUSY, num=0)
     if f.kind not in HANDLED and not (f.kind == PageKind.PCP and c.c_toff):
         return Verdict("S7", -EIO, num=0)
+    if f.hg and f.huge_use == "BUSY" and c.c_hnd:
+        return Verdict("S7b", -EIO, num=0)
     if file_folio and not c.c_fthp:
         return Verdict("S8", -EIO, num=0)
-    if f.filt and c.c_f95:
-        return Verdict("S9", -EOPNOTSUPP, num=0)
     return None
 
 
@@ -79,7 +81,7 @@ def used_soft_offline(f: Facts) -> Verdict:
         return Verdict("S17", -EBUSY, num=0)
     if f.kind == PageKind.LRU and f.has(PageFlag.EVICTABLE):
         return Verdict("S18", 0, hwp=True, num=1)
-    if f.has(PageFlag.NOT_ISOLATABLE):
+    if f.has(PageFlag.NOT_ISOLATABLE) or (f.hg and f.huge_use == "BUSY"):
         return Verdict("S19", -EBUSY, num=0)
     if f.mig < 0:
         return Verdict("S20", f.mig, num=0)

@@ -132,10 +132,7 @@ class PoisonState:
         self.nodes.setdefault(self.memory.at(pfn) or 0, Tally())[result] += 1
 
     def remove_memory(self, pfns: Range) -> None:
-        """Memory is gone: its poisoned pages are not counted any more, and a node without memory has no counters."""
+        """Memory is gone: its poisoned pages are not counted any more. What its node counted stays."""
         self.count -= self.pages.poisoned_in(pfns)
         self.pages.clear(pfns)
-        left = {node for _, node in self.memory.inside(pfns)}
         self.memory.erase(pfns)
-        for node in left - {node for _, node in self.memory.pieces}:
-            self.nodes.pop(node, None)

@@ -100,7 +100,7 @@ def stretches(rows: list[dict[str, int]]) -> list[tuple[int, int]]:
     special = np.flatnonzero(np.isin(kinds, [OFFLINE, ONLINE, EventKind.MEMREMAP_PAGES]))
     breaks = np.arange(256) == EventKind.MEMORY_FAILURE
     with dense(2):
-        found = dense_stretches(batch, kinds, special, breaks, Geometry.of(SERVER))
+        found = dense_stretches(batch, kinds, special, np.flatnonzero(breaks[kinds]), Geometry.of(SERVER))
     return [(s.first, s.end) for s in found]
 
 

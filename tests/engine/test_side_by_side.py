@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from typing import Any
 from unittest import mock
 
@@ -55,12 +56,9 @@ def test_threads(name: str, records: bool) -> None:
     batches = list(made.batches(ROWS, chunk_rows=2000))
     if records:
         batches = [with_records(b) for b in batches]
-    with mock.patch("replay.engine.lookups._WORTH_A_THREAD", 64):
-        results = [
-            replayed(made, batches, "v5.11", threads=threads, keep=keep)
-            for keep in (False, True)
-            for threads in (1, 2, 5)
-        ]
+    results = [
+        replayed(made, batches, "v5.11", threads=threads, keep=keep) for keep in (False, True) for threads in (1, 2, 5)
+    ]
     assert results[0][0].pages
     for result in results[1:3]:
         assert result == results[0]
@@ -78,8 +76,7 @@ def test_compiled(name: str, kernel: str) -> None:
     expected = replayed(made, batches, kernel, compiled=False)
     assert expected[0].pages
     assert replayed(made, batches, kernel, compiled=True) == expected
-    with mock.patch("replay.engine.lookups._WORTH_A_THREAD", 64):
-        assert replayed(made, batches, kernel, compiled=True, threads=3) == expected
+    assert replayed(made, batches, kernel, compiled=True, threads=3) == expected
 
 
 def test_compiled_singles_at_every_edge() -> None:
@@ -179,17 +176,49 @@ def test_without_numba() -> None:
             Acceleration(wanted=True)
 
 
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_all_jobs_are_done(count: int) -> None:
+    """More jobs than may be at hand: by the other threads, and by the one that starts them."""
+    threads, done = Threads(count), list[int]()
+    for number in range(20):
+        threads.start(lambda n=number: done.append(n))  # type: ignore[misc]
+    threads.wait()
+    assert sorted(done) == list(range(20))
+    threads.wait()
+    threads.close()
+
+
 def test_an_error_in_a_thread_is_raised() -> None:
-    """That of the first part in order; the others have ended by then."""
-    done: list[int] = []
+    """That of the first job that failed; the others have ended by then."""
+    done, begin = list[int](), threading.Event()
 
     def job(number: int) -> None:
+        begin.wait(5)
         done.append(number)
         if number:
             raise ValueError(str(number))
 
-    threads = Threads(3)
+    threads = Threads(4)
+    for number in range(3):
+        threads.start(lambda n=number: job(n))  # type: ignore[misc]
+    begin.set()
     with pytest.raises(ValueError, match="1"):
-        threads.run([lambda n=n: job(n) for n in range(3)])  # type: ignore[misc]
+        threads.wait()
     assert sorted(done) == [0, 1, 2]
     threads.close()
+
+
+def test_batches_beside_transitions() -> None:
+    """Lookups before and behind a transition meet the machine as it was at their row, whatever thread counts them."""
+    made = WORKLOADS["random"]
+    lookups = list(made.batches(64 * 400, chunk_rows=400))
+    changing = list(WORKLOADS["mixed-10"].batches(2000, chunk_rows=100))
+    mixed = [
+        batch for pair in zip(lookups, [*changing, *changing, *changing, *changing], strict=False) for batch in pair
+    ]
+    for at, batch in enumerate(mixed):
+        batch.row = at * 400
+    expected = replayed(made, mixed, "v6.1")
+    assert expected[0].checks["pfn_to_online_page"].total() > 20_000
+    for _ in range(3):
+        assert replayed(made, mixed, "v6.1", threads=3) == expected

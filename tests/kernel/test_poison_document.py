@@ -210,7 +210,7 @@ def same_rules(function: PoisonFunction, state: PoisonState) -> None:
     """Every state is decided by a check of the right rule, with the right outcome."""
     wanted, found = expected(function.name, state), verdicts(function, state, N)
     rules = np.array([re.sub(r"(?<=\d)[a-e]$", "", check.rule) for check in function.checks if _is(check)])
-    kept = {"S7a", "R72b"}  # rules of the document that end in a letter themselves
+    kept = {"S7a", "S7b", "R72b"}  # rules of the document that end in a letter themselves
     rules = np.array(
         [check.rule if check.rule in kept else r for check, r in zip(function.checks, rules, strict=True) if _is(check)]
     )

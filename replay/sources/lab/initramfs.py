@@ -109,7 +109,8 @@ def _copy_modules(source: Path, release: str, root: Path, wanted: Iterable[str])
         if (source / name).exists():
             shutil.copy(source / name, stage)
     # depmod reads every module that it is shown: only those that may be needed.
-    near = re.compile(r"kernel/(drivers/(nvdimm|dax|acpi|virtio|block|cxl|pci|char)|fs|lib|crypto|arch|mm)(/|$)")
+    drivers = r"drivers/((nvdimm|dax|acpi|virtio|block|cxl|pci|char|gpu/drm/vgem)(/|$)|gpu/drm$)"
+    near = re.compile(rf"kernel/({drivers}|(fs|lib|crypto|arch|mm)(/|$))")
     for path in source.rglob("*.ko*"):
         if near.search(str(path.relative_to(source).parent)):
             target = stage / path.relative_to(source).parent / (path.name.split(".ko")[0] + ".ko")

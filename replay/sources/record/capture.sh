@@ -263,12 +263,13 @@ dump_dax() { # FILE
         printf '[%s]\n' "$_d"
         for _a in resource size align mode target_node numa_node holder start end_trunc start_pad uuid sector_size type \
             nstype devtype mappings state memmap_on_memory force_raw range_index dax_region/size dax_region/align \
-            dax_region/id mapping0/start mapping0/end mapping0/page_offset mapping1/start mapping1/end mapping/start; do
+            dax_region/id mapping0/start mapping0/end mapping0/page_offset mapping1/start mapping1/end mapping2/start mapping2/end \
+            mapping3/start mapping3/end mapping/start; do
             [ -r "$_d/$_a" ] && { read -r _v <"$_d/$_a"; } 2>/dev/null && printf '%s=%s\n' "$_a" "$_v"
         done
         [ -e "$_d/driver" ] && { _v=$(readlink "$_d/driver"); printf 'driver=%s\n' "${_v##*/}"; }
     done >"$1"
-    for _t in "ndctl list -NDRv" "daxctl list -Dv"; do
+    for _t in "ndctl list -NDRv" "daxctl list -RDM"; do
         # shellcheck disable=SC2086
         command -v "${_t%% *}" >/dev/null 2>&1 && { echo "[$_t]"; $_t 2>&1; } >>"$1"
     done

@@ -160,8 +160,12 @@ class LookupReader:
         return value, good
 
     def _inlined(self, events: Events, tasks: Tasks, changes: Changes) -> Lookups:
-        """Return lookups that are reported by a probe behind them, with pfn and page in one event."""
+        """Return lookups that are reported by a probe behind them, with pfn and page in one event.
+
+        The hwpoison filter calls the probed function, too, with no lookup before it; it does so inside of an error.
+        """
         at = events.of(INLINED)
+        at = at[calls_around(changes, events, tasks, at) < 0]
         page, good = read_field(events, at, ("page",))
         # In the usual form the page ends the line and the pfn stands before it.
         digits = np.array([len(f"{value:x}") for value in page.tolist()], np.int64)
@@ -171,7 +175,7 @@ class LookupReader:
         at, pfn, page = at[good], pfn[good], page[good]
         return Lookups.make(
             len(at), kind=EventKind.PFN_TO_ONLINE_PAGE, pfn=pfn.astype(np.int64), begin=at, end=at,
-            ret=(page != 0).astype(np.int64), task=events.pid[at], call=calls_around(changes, events, tasks, at),
+            ret=(page != 0).astype(np.int64), task=events.pid[at],
         )  # fmt: skip
 
     def _pagemap_ids(self, pointers: Unsigned) -> Ints:

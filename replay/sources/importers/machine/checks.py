@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -75,7 +76,9 @@ def check_devices(devices: list[Device], entries: list[IomemEntry], where: Path,
         InputError: a device larger than its resource, or whose memory blocks are larger than the device.
     """
     doubts = []
-    sizes = {entry.name: entry.end - entry.start + 1 for entry in entries}
+    sizes: Counter[str] = Counter()  # a dax device may have several ranges
+    for entry in entries:
+        sizes[entry.name] += entry.end - entry.start + 1
     for device in devices:
         if device.name not in sizes:
             doubts.append(f"{device.name} is not in {where.name}: not enabled, or iomem was taken at another time")
@@ -84,7 +87,7 @@ def check_devices(devices: list[Device], entries: list[IomemEntry], where: Path,
             and device.size > sizes[device.name]
         ):
             found = f"{device.name} with {device.size} bytes"
-            raise InputError(device.where, found, f"at most the {sizes[device.name]} bytes of {where}", _HINT)
+            raise InputError(device.where, found, f"at most the {sizes[device.name]} bytes of it in {where}", _HINT)
         if device.mode == "system-ram" and device.blocks * block_bytes > device.size:
             found = f"{device.blocks} memory blocks on the {device.size} bytes of {device.name}"
             raise InputError(

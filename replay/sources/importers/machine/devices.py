@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +16,8 @@ __all__ = ("Device", "read_devices")
 
 _TOOLS = {"ndctl": "the output of `ndctl list`", "daxctl": "the output of `daxctl list`"}
 _MAX_DEPTH = 8
+_HEX = re.compile(r"0x[0-9a-f]{1,16}")
+_ROUNDED = "a device whose size is rounded for people: list it without -u, or dax devices with -M as well"
 _MEMBERS = ("regions", "namespaces", "buses", "daxregion", "devices", "dimms")  # where devices stand inside of others
 
 
@@ -69,7 +72,8 @@ def read_devices(path: Path, tool: str, rejects: Rejects) -> list[Device]:
             device = _device(entry, f"{path}: {place or 'the whole'}")
             if device is None:
                 if "chardev" in entry or str(entry.get("dev", "")).startswith("namespace"):
-                    rejects.add(place or "the whole", "a device without a size", str(entry))
+                    rounded = isinstance(entry.get("size"), str)
+                    rejects.add(place or "the whole", _ROUNDED if rounded else "a device without a size", str(entry))
                 continue
             known = devices.setdefault(device.name, device)
             if known.text != device.text:
@@ -92,7 +96,7 @@ def _objects(value: Json, place: str, depth: int = 0) -> Iterator[tuple[str, dic
 
 def _device(entry: dict[str, Json], where: str) -> Device | None:
     name = entry.get("chardev") or entry.get("dev")
-    size = _number(entry.get("size"))
+    size = _size(entry)
     if not isinstance(name, str) or size is None or not name.startswith(("dax", "namespace")):
         return None
     mode = entry.get("mode")
@@ -101,6 +105,25 @@ def _device(entry: dict[str, Json], where: str) -> Device | None:
         name[:40], mode[:40] if isinstance(mode, str) else "unknown", size, map_[:10] if isinstance(map_, str) else "",
         _number(entry.get("align")) or 0, _number(entry.get("total_memblocks")) or 0, where,
     )  # fmt: skip
+
+
+def _size(entry: dict[str, Json]) -> int | None:
+    """Return the bytes of a device. Where they are rounded for people, the addresses of its mappings (-M) are exact."""
+    size, mappings = entry.get("size"), entry.get("mappings")
+    if not isinstance(size, str) or not isinstance(mappings, list):
+        return _number(size)
+    total = 0
+    for mapping in mappings:
+        given = mapping if isinstance(mapping, dict) else {}
+        start, end = _address(given.get("start")), _address(given.get("end"))
+        if start is None or end is None or end < start:
+            return None
+        total += end + 1 - start
+    return total
+
+
+def _address(value: Json) -> int | None:
+    return _number(int(value, 16)) if isinstance(value, str) and _HEX.fullmatch(value) else _number(value)
 
 
 def _number(value: Json) -> int | None:

@@ -10,7 +10,7 @@ from .files import Folder
 from .ftrace import Events
 from .pagemaps import Pagemaps
 from .steps import step_files
-from .transitions import ALTMAP_VALID, errno_of
+from .transitions import ALTMAP_VALID, errno_of, pagemap_ranges
 
 __all__ = ("DaxDevice", "Devices", "Span", "dax_devices", "read_devices")
 
@@ -26,7 +26,7 @@ class DaxDevice(NamedTuple):
 
 
 class Span(NamedTuple):
-    """A pagemap and the time it lives.
+    """A range of a pagemap and the time that lives.
 
     Attributes:
         low: first pfn.
@@ -67,9 +67,11 @@ class Devices:
             if call.name == "memunmap_pages" and not call.inside("memremap_pages")
         }
         self._spans = [
-            _span(call, page_shift, ends.get(pagemaps.id_of[call.begin], len(events)), pagemaps.id_of[call.begin])
+            span
             for call in calls
             if call.name == "memremap_pages" and call.ret is not None and errno_of(call.ret) == 0
+            for span in _spans(call, page_shift, ends.get(pagemaps.id_of[call.begin], len(events)),
+                               pagemaps.id_of[call.begin])
         ]  # fmt: skip
 
     def pagemap(self, pfn: int, at: int) -> Span | None:
@@ -93,11 +95,13 @@ class Devices:
         return 0
 
 
-def _span(call: Call, page_shift: int, until: int, pagemap: int) -> Span:
+def _spans(call: Call, page_shift: int, until: int, pagemap: int) -> list[Span]:
+    """Return the ranges of a pagemap; the first holds the metadata, if any does."""
     given = call.given
-    low = given["range_start"] >> page_shift
+    (low, pages), *more = pagemap_ranges(call, page_shift)
     own = given.get("altmap_reserve", 0) + given.get("altmap_free", 0) if given["flags"] & ALTMAP_VALID else 0
-    return Span(low, (given["range_end"] >> page_shift) + 1, low + own, call.begin, until, pagemap)
+    spans = [Span(low, low + pages, low + own, call.begin, until, pagemap)]
+    return spans + [Span(start, start + size, start, call.begin, until, pagemap) for start, size in more]
 
 
 def dax_devices(text: str) -> dict[str, DaxDevice]:

@@ -200,13 +200,17 @@ class LookupReader:
         )  # fmt: skip
 
     def _inlined(self) -> Lookups:
-        """Read lookups that are reported by a probe behind them: made after the task's last event, before this one."""
+        """Read lookups that are reported by a probe behind them: made after the task's last event, before this one.
+
+        The hwpoison filter calls the probed function, too, with no lookup before it; it does so inside of an error.
+        """
         at = self._events.of("pfn_to_online_page_inlined")
+        at = at[self._calls.around(self._tasks, at) < 0]
         _, page_field = self._events.numbers(at, b" page=0x")
         pfn = self._pfns(at, b") pfn=0x", page_field)
         return Lookups.make(
             len(at), kind=EventKind.PFN_TO_ONLINE_PAGE, pfn=pfn, begin=self._tasks.last(at), end=at, at=at,
-            ret=self._is_page(at, pfn), task=self._events.pid[at], call=self._call_ids(at),
+            ret=self._is_page(at, pfn), task=self._events.pid[at],
         )  # fmt: skip
 
     def _pgmap_pfn_valid(self) -> Lookups:

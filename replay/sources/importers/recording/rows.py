@@ -7,7 +7,7 @@ from enum import IntEnum
 
 from replay.trace.schema import EventKind
 
-__all__ = ("Asked", "Effect", "Order", "Row", "Strings")
+__all__ = ("Asked", "Effect", "Later", "Order", "Row", "Strings")
 
 
 class Order(IntEnum):
@@ -22,6 +22,23 @@ class Order(IntEnum):
 
 
 @dataclass(frozen=True)
+class Later:
+    """A part of a change that was made after the event that its row stands at.
+
+    Attributes:
+        since: event index after which it was made.
+        until: event index by which it was.
+        low: first pfn whose lookups it may change.
+        high: pfn after the last.
+    """
+
+    since: int
+    until: int
+    low: int
+    high: int
+
+
+@dataclass(frozen=True)
 class Effect:
     """A change that happened at some moment between the event ``since`` and the event its row stands at.
 
@@ -30,12 +47,14 @@ class Effect:
         low: first pfn whose lookups it may change.
         high: pfn after the last.
         sections: whether it changes the section table, so that dumps of it may differ as well.
+        later: parts that were made after that.
     """
 
     since: int
     low: int
     high: int
     sections: bool
+    later: tuple[Later, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -48,7 +48,7 @@ def signal_rows(
     for visit in visits:
         if not traced:
             rows += _untraced(visit, by_process, ids)
-        rows += _touches(visit, by_process, loose, numbers)
+        rows += _touches(visit, by_process, loose, numbers, traced=traced)
     others = len(sent) + len(loose) - len({row.at for row in rows if row.kind == EventKind.SIGNAL} & places)
     if others:
         unused["signal_generate"] += others
@@ -83,8 +83,9 @@ def _untraced(visit: Visit, by_process: dict[tuple[int, int], list[Sigbus]], ids
 
 
 def _touches(
-    visit: Visit, by_process: dict[tuple[int, int], list[Sigbus]], loose: list[Point], numbers: Iterator[int]
-) -> list[Row]:
+    visit: Visit, by_process: dict[tuple[int, int], list[Sigbus]], loose: list[Point], numbers: Iterator[int],
+    *, traced: bool,
+) -> list[Row]:  # fmt: skip
     victim, touch, rows = visit.victim, visit.marks.get("touch"), list[Row]()
     if touch is None or victim.freed:
         return rows
@@ -93,8 +94,10 @@ def _touches(
             continue
         number = next(numbers)
         where = {"pfn": victim.pfn, "task": sharer.pid, "vaddr": victim.vaddr, "call": number}
-        rows.append(Row(touch, Order.EVENT, EventKind.ACCESS, where))
-        rows += _touch_signals(visit, sharer, number, touch, by_process[victim.number, sharer.pid], loose)
+        signals = _touch_signals(visit, sharer, number, touch, by_process[victim.number, sharer.pid], loose)
+        if traced and sharer.touch == "none" and not signals:
+            continue  # it did not get to it: it was dying of the signal of the injection
+        rows += [Row(touch, Order.EVENT, EventKind.ACCESS, where), *signals]
     return rows
 
 

@@ -235,8 +235,9 @@ def _add_facts(state: _State, facts: Facts, moment: str, flags: int | None) -> N
     if state.kind != PageKind.HUGE:
         return
     if moment in facts.references:
-        free = not facts.references[moment]
-        state.flags = state.flags & ~PageFlag.HUGE_FREE | (PageFlag.HUGE_FREE if free else 0)
+        filling = facts.pool is not None and facts.pool.filling and moment == "before"
+        use = PageFlag.HUGE_BUSY if filling else PageFlag(0)
+        state.flags = state.flags & ~PageFlag.HUGE_FREE | (use if facts.references[moment] else PageFlag.HUGE_FREE)
     if facts.pool is not None:
         state.order = facts.pool.pages.bit_length() - 1
         state.flags |= PageFlag.PUD if state.order > HUGE_ORDER else 0

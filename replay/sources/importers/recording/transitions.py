@@ -15,9 +15,9 @@ from .boot import Boot
 from .calls import Call, Calls, Point, Tasks
 from .ftrace import Events
 from .pagemaps import Pagemaps, pagemap_type
-from .rows import Effect, Order, Row, Strings
+from .rows import Effect, Later, Order, Row, Strings
 
-__all__ = ("ALTMAP_VALID", "OWNERS", "PIECES", "TransitionReader", "errno_of", "owner_kind")
+__all__ = ("ALTMAP_VALID", "OWNERS", "PIECES", "TransitionReader", "errno_of", "owner_kind", "pagemap_ranges")
 
 ADD_FUNCTIONS = ("add_memory_driver_managed", "__add_memory", "add_memory_resource")
 OWNERS: dict[str, EventKind] = {
@@ -68,6 +68,14 @@ def errno_of(value: int) -> int:
     return value - (1 << 64) if value >= (1 << 64) - 4095 else 0
 
 
+def pagemap_ranges(call: Call, page_shift: int) -> list[tuple[int, int]]:
+    """Return pfn and number of pages of each range of the pagemap of a memremap_pages that the probe fetched."""
+    names = ["range", *(f"range{k}" for k in range(1, min(call.given["nr_range"], _RANGES)))]
+    fetched = [(call.given.get(f"{name}_start"), call.given.get(f"{name}_end")) for name in names]
+    ranges = [(low >> page_shift, high >> page_shift) for low, high in fetched if low is not None and high is not None]
+    return [(low, high + 1 - low) for low, high in ranges]
+
+
 @dataclass
 class _Piece:
     phase: Phase
@@ -104,6 +112,11 @@ class TransitionReader:
         self._strings, self._lossy, self._warn = strings, lossy, warn
         self._shift = boot.machine.page_shift
         self._pieces: dict[int, list[_Piece]] = {}
+        self._ranges = {  # of every pagemap; memunmap_pages tells the first only
+            pagemaps.id_of[call.begin]: pagemap_ranges(call, self._shift)
+            for call in calls.calls
+            if call.name == "memremap_pages"
+        }
 
     def read(self) -> list[Row]:
         """Return the rows of all transitions.
@@ -172,21 +185,24 @@ class TransitionReader:
     def _rows(self, call: Call, kind: EventKind) -> list[Row]:
         values, errno = self._arguments(call, kind)
         pfn, nr_pages = values["pfn"], values["nr_pages"]
-        more = self._further_ranges(call) if kind == EventKind.MEMREMAP_PAGES else []
+        more = self._ranges.get(values["pgmap"], [])[1:] if "pgmap" in values else []
         low, high = min([pfn, *(at for at, _ in more)]), max([pfn + nr_pages, *(at + size for at, size in more)])
         nr_pages += sum(size for _, size in more)
+        made = kind == EventKind.MEMREMAP_PAGES
         common = {"call": self._ids[call.begin], "task": call.pid}
         begin = Row(call.begin, Order.EVENT, kind, {**values, **common, "phase": Phase.BEGIN})
-        if kind in (EventKind.MEMREMAP_PAGES, EventKind.MEMUNMAP_PAGES):
-            since = call.begin if kind == EventKind.MEMUNMAP_PAGES else self._checked(call)
+        if "pgmap" in values:
+            since = self._checked(call) if made else call.begin
+            later = tuple(self._later(call, number, *where) for number, where in enumerate(more, 1)) if made else ()
             begin.at, begin.order = self._tasks.next(since), Order.EFFECT
-            begin.effect = Effect(since, low, high, sections=False)
+            whole = (low, high) if not made else (pfn, pfn + values["nr_pages"])
+            begin.effect = Effect(since, *whole, sections=False, later=later)
         rows = [
             Row(begin.at, begin.order, EventKind.PGMAP_RANGE, {"pfn": at, "nr_pages": size, "pgmap": values["pgmap"]})
-            for at, size in more
+            for at, size in (more if made else ())
         ]
         rows.append(begin)
-        covered, zoned = 0, kind != EventKind.MEMREMAP_PAGES
+        covered, zoned = 0, not made
         for piece in self._pieces.get(call.begin, ()):
             where = {"pfn": piece.pfn, "nr_pages": piece.nr_pages, "phase": piece.phase}
             effect = self._on_sections(piece.since, piece.pfn, piece.pfn + piece.nr_pages)
@@ -208,6 +224,12 @@ class TransitionReader:
         """Return the event after which memremap_pages stores its index: its second get_dev_pagemap has returned."""
         asked = [end for _, end in self._direct.get(call.begin, ())[:2]]
         return min(max([call.begin, *asked]), len(self._events) - 1)
+
+    def _later(self, call: Call, number: int, pfn: int, nr_pages: int) -> Later:
+        """Return when the index of a further range was stored: it is asked about and stored when the last one is done."""
+        asked = [end for _, end in self._direct.get(call.begin, ())[2 * number : 2 * number + 2]]
+        since = min(max([call.begin, *asked]), len(self._events) - 1)
+        return Later(since, self._tasks.next(since) if len(asked) == 2 else call.end, pfn, pfn + nr_pages)
 
     def _arguments(self, call: Call, kind: EventKind) -> tuple[dict[str, int], int]:
         """Return the columns of the BEGIN row, and the errno that the call returned (0: it succeeded)."""
@@ -249,12 +271,6 @@ class TransitionReader:
                 self._events.at(call.begin), f"{call.name} of {size:#x} bytes at {start:#x}", "whole pages, one or more"
             )
         return {"pfn": start >> self._shift, "nr_pages": size >> self._shift}
-
-    def _further_ranges(self, call: Call) -> list[tuple[int, int]]:
-        """Return pfn and number of pages of the second and later ranges of a pagemap."""
-        given = call.given
-        ranges = [(given[f"range{k}_start"], given[f"range{k}_end"]) for k in range(1, given["nr_range"])]
-        return [(start >> self._shift, (end >> self._shift) + 1 - (start >> self._shift)) for start, end in ranges]
 
     def _pagemap(self, call: Call) -> dict[str, int]:
         given, where = call.given, self._events.at(call.begin)

@@ -51,11 +51,19 @@ class Filter:
 
 @dataclass(frozen=True)
 class Pool:
-    """The pool of a hugetlb page: pages of one hugetlb page, free ones, and how many of these are promised."""
+    """A hugetlb page and its pool.
+
+    Attributes:
+        pages: pages of one hugetlb page.
+        free: free hugetlb pages of the pool.
+        reserved: how many of these are promised.
+        filling: the page has left the pool and is being filled; no process maps it yet.
+    """
 
     pages: int
     free: int
     reserved: int
+    filling: bool = False
 
 
 @dataclass(frozen=True)
@@ -185,10 +193,15 @@ def _facts(given: dict[str, Any]) -> Facts:
     return Facts(
         references={moment: max(int(count), 0) for moment, count in counts.items()},
         filter=Filter(_number(rule["mask"]), _number(rule["value"])) if rule is not None else None,
-        pool=None if pool is None else Pool(*(_number(pool[key], 32) for key in ("pages", "free", "reserved"))),
+        pool=None if pool is None else _pool(pool),
         pins=_number(given.get("pins", 0), 8), mapping=_MAPPINGS[mapping] if mapping is not None else None,
         owner_ret=None if owner is None else -_number(-owner, 12), by_machine=given.get("inject") == "machine check",
     )  # fmt: skip
+
+
+def _pool(given: dict[str, Any]) -> Pool:
+    pages, free, reserved = (_number(given[key], 32) for key in ("pages", "free", "reserved"))
+    return Pool(pages, free, reserved, bool(given.get("filling", False)))
 
 
 def _sharer(given: dict[str, Any]) -> Sharer:

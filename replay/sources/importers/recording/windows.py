@@ -37,7 +37,20 @@ def open_lookups(lookups: Lookups, effects: list[Row]) -> np.ndarray:
         target[hit] = number  # effects are in order: the last one stays
     moved = target >= 0
     lookups.at[moved] = lookups.begin[moved]
+    for number, row in enumerate(effects):
+        _before_later_parts(lookups, row, number, target)
     return target
+
+
+def _before_later_parts(lookups: Lookups, row: Row, number: int, target: np.ndarray) -> None:
+    """Put lookups that a later part of a change had not reached yet in front of its row, which has all of it."""
+    assert row.effect is not None
+    for part in row.effect.later:
+        inside = (lookups.pfn >= part.low) & (lookups.pfn < part.high)
+        early = np.flatnonzero(inside & (lookups.begin < part.until) & (lookups.at >= row.at))
+        lookups.at[early] = row.at - 1
+        open_ = early[lookups.end[early] > part.since]
+        target[open_] = number
 
 
 def open_dumps(rows: list[Row], effects: list[Row]) -> dict[int, int]:

@@ -28,3 +28,12 @@ walk() { # NAME RADIUS SAMPLE [LO HI] [FILE]
 }
 hmp() { lab ctl "hmp $*"; }
 need() { for m in "$@"; do modprobe "$m" 2>&1 || note "module $m not loaded"; done; }
+listings() { # NAME : what ndctl and daxctl print, each file one command's output; inputs for the importers' tests
+    daxctl list >"$OUT/tools-$1-daxctl-list.txt"
+    daxctl list -R -D -M >"$OUT/tools-$1-daxctl-list-RDM.txt"
+    daxctl list -R -D -M -u >"$OUT/tools-$1-daxctl-list-RDMu.txt"
+    ndctl list >"$OUT/tools-$1-ndctl-list.txt"
+    ndctl list -NRDB >"$OUT/tools-$1-ndctl-list-NRDB.txt"
+    ndctl list -NRDBu >"$OUT/tools-$1-ndctl-list-NRDBu.txt"
+    ndctl list -NX >"$OUT/tools-$1-ndctl-list-NX.txt"
+}

@@ -30,13 +30,15 @@ set_state() { # BLOCK STATE
     return $_r
 }
 w() { qstep "walk-$1" walk "$1" 100 1999 0xf8000 "${2:-0}"; }
-pzoff() { # TAG BLOCK : poison some pfns of a memory block, and take it back, so that it can go offline
-    _s=$(($2 * 32768))
+pzoff() { # TAG BLOCK [FIRST] : poison some pfns of a memory block, and take it back, so that it can go offline
+    _s=$(($2 * 32768)) # before FIRST the block holds its own memmap: taking an error back would free a piece of that
     {
         for _d in 0 3 511 512 777 5000 32767; do echo "hard $((_s + _d)) $1:blk$2+$_d"; done
         echo "hard $((_s + 777)) $1:again"
         for _d in 1024 900; do echo "soft $((_s + _d)) $1:blk$2+$_d"; done
-        for _d in 0 3 511 512 777 5000 32767 1024 900; do echo "unpoison $((_s + _d)) $1:blk$2+$_d"; done
+        for _d in 0 3 511 512 777 5000 32767 1024 900; do
+            [ $_d -ge "${3:-0}" ] && echo "unpoison $((_s + _d)) $1:blk$2+$_d"
+        done
     } >/tmp/pl.txt
     lab poisonlist </tmp/pl.txt
 }

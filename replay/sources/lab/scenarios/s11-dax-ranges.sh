@@ -31,12 +31,14 @@ w holes
 step over-holes daxctl create-device -r $R -s 384M
 D=$(devs | while read -r d; do [ "$(cat /sys/bus/dax/devices/$d/size)" = 402653184 ] && echo $d; done | head -1)
 note "device over the holes: $D"
+listings ranges
 w ranges
 qstep poison-ranges pz ranges
 [ -n "$D" ] && qstep victims-ranges eval 'for o in 0 0x8000000 0x10000000; do for i in mhard hard msoft; do v kind=devdax path=/dev/$D off=$o inj=$i early=1 sub=3; done; done'
 step load-kmem need kmem
 asram() { daxctl disable-device $D; daxctl reconfigure-device -N -m system-ram $D; }
 [ -n "$D" ] && step as-ram asram
+listings as-ram
 w as-ram
 step disable-all eval 'for d in $(devs); do daxctl disable-device $d; done'
 w disabled

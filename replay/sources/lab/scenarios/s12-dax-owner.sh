@@ -26,6 +26,7 @@ D=$(ls /sys/bus/dax/devices | grep '^dax[0-9]' | head -1)
 [ -n "$D" ] && qstep filtered filtered
 vmstate after-filter
 step ns-fsdax ndctl create-namespace -r region0 -m fsdax -M mem
+listings namespaces
 PM=$(ls /dev/pmem* | head -1)
 mkfs() { mkfs.xfs -f -q -m rmapbt=1,reflink=0 "$PM"; }
 step mkfs mkfs

@@ -19,6 +19,7 @@ from replay.trace.reader import TraceFile
 DATA = Path(__file__).parent / "data"
 KMEM = DATA / "6.1.192-s4-kmem"
 DAX = DATA / "7.2.13-s6-poison-dax"
+RANGES = DATA / "6.12.107-s11-dax-ranges"
 RECORDED = Path(__file__).parents[4] / "traces" / "recorded"
 
 
@@ -50,6 +51,20 @@ def test_what_is_not_given_is_assumed_and_told(blocks: str) -> None:
     assert found.provenance.parameters["dax1.0"].startswith("system-ram, 283115520 bytes")
     assert found.provenance.source == "machine"
     assert "ndctl ndctl.txt" in found.provenance.name
+
+
+@pytest.mark.parametrize("name", ["daxctl-list-RDM.txt", "daxctl-list-RDMu.txt"])
+def test_a_dax_device_of_several_ranges(tmp_path: Path, name: str) -> None:
+    """It is as large as its resources together."""
+    found = made(
+        kernel="6.12.107", iomem=RANGES / "iomem.txt", blocks=RANGES / "memory_blocks.txt", daxctl=RANGES / name
+    )
+    assert {device.name for device in found.devices} == {"dax0.1", "dax0.2", "dax0.3", "dax0.5", "dax0.6"}
+    assert found.provenance.parameters["dax0.2"].startswith("system-ram, 402653184 bytes")
+    devices = json.loads((RANGES / "daxctl-list-RDM.txt").read_text())[0]["devices"]
+    larger = [device | {"mode": "devdax", "size": device["size"] + 4096} for device in devices]
+    with pytest.raises(InputError, match="at most the"):
+        made(iomem=RANGES / "iomem.txt", daxctl=write(tmp_path / "d", json.dumps(larger)))
 
 
 @pytest.mark.parametrize("name", ["lsmem-2.38.1.json", "lsmem-2.38.1-all.json"])

@@ -25,6 +25,7 @@ from replay.sources.importers.rejects import Rejects
 DATA = Path(__file__).parent / "data"
 KMEM = DATA / "6.1.192-s4-kmem"
 DAX = DATA / "7.2.13-s6-poison-dax"
+RANGES = DATA / "6.12.107-s11-dax-ranges"
 MIB = 1 << 20
 
 
@@ -125,6 +126,29 @@ def test_ndctl_of_a_real_kernel() -> None:
     (one, two) = read_devices(DAX / "ndctl.txt", "ndctl", rejects)
     assert (one.name, one.map, one.align, two.name) == ("namespace0.0", "dev", 2 * MIB, "dax0.0")
     assert rejects.count == 0
+
+
+@pytest.mark.parametrize("name", ["daxctl-list.txt", "daxctl-list-RDM.txt", "daxctl-list-RDMu.txt"])
+def test_daxctl_of_a_real_kernel(name: str) -> None:
+    """Plain, with regions and mappings, and for people: the mappings still tell how large a device is."""
+    rejects = refused()
+    devices = {device.name: device for device in read_devices(RANGES / name, "daxctl", rejects)}
+    assert {device: found.size // MIB for device, found in devices.items()} == {
+        "dax0.1": 128, "dax0.2": 384, "dax0.3": 128, "dax0.5": 128, "dax0.6": 128,
+    }  # fmt: skip
+    assert (devices["dax0.2"].mode, devices["dax0.2"].blocks, devices["dax0.6"].mode) == ("system-ram", 2, "devdax")
+    assert rejects.count == 0
+
+
+def test_a_size_for_people_without_mappings(tmp_path: Path) -> None:
+    """A rounded size is not taken for the size."""
+    rejects = refused()
+    entry = DAX_DEVICE | {"size": "4.00 MiB (4.19 MB)"}
+    odd = [{"start": "0x4000", "end": "0x3fff"}, {"start": "far"}, {}, 7]
+    given = [entry, *(entry | {"mappings": [mapping]} for mapping in odd)]
+    assert read_devices(put(tmp_path / "d", json.dumps(given)), "daxctl", rejects) == []
+    assert list(rejects.by_reason.values()) == [5]
+    assert "without -u" in next(iter(rejects.by_reason))
 
 
 DAX_DEVICE = {"chardev": "dax0.0", "size": 4 * MIB, "target_node": 1, "mode": "system-ram", "online_memblocks": 1,

@@ -70,10 +70,13 @@ def test_the_filter_compares_kpageflags(tmp_path, mask, value, filtered) -> None
         ({"page_before": {"refcount": 0}, "hugetlb": POOL | {"reserved": 3}},
          PageFlag.HUGE_FREE | PageFlag.NOT_DISSOLVABLE),
         ({"page_before": {"refcount": 1}, "hugetlb": POOL | {"reserved": 3}}, PageFlag(0)),
+        ({"page_before": {"refcount": 1}, "hugetlb": POOL | {"filling": False}}, PageFlag(0)),
+        ({"page_before": {"refcount": 1}, "hugetlb": POOL | {"filling": True}}, PageFlag.HUGE_BUSY),
+        ({"page_before": {"refcount": 0}, "hugetlb": POOL | {"filling": True}}, PageFlag.HUGE_FREE),
     ],
 )  # fmt: skip
 def test_a_hugetlb_page_is_free_by_its_references_and_promised_by_its_pool(tmp_path, given, flags) -> None:
-    asked = PageFlag.HUGE_FREE | PageFlag.NOT_DISSOLVABLE | PageFlag.PUD
+    asked = PageFlag.HUGE_FREE | PageFlag.HUGE_BUSY | PageFlag.NOT_DISSOLVABLE | PageFlag.PUD
     row = page(tmp_path, kind="hugetlb-unmapped", **HUGE, **given)
     assert PageFlag(row["page_flags"]) & asked == flags
     assert (row["pfn"], row["nr_pages"], row["order"]) == (0x1000, 512, 9)
@@ -132,6 +135,31 @@ def test_a_pagemap_of_several_ranges(tmp_path) -> None:
     assert [r["pfn"] for r in rows if r.get("phase") == 2] == [0x110000, 0x120000]
     (lookup,) = [r for r in lab.rows(EventKind.GET_DEV_PAGEMAP) if r["task"] == 300]
     assert lookup["window"] > 0
+
+
+def test_each_range_is_stored_after_its_own_checks(tmp_path) -> None:
+    """What asks about a further range before that comes before the call; what asks afterwards, after it."""
+    lab = Lab(tmp_path)
+    more = {"nr_range": 2, "range1_start": hex(0x120000 << 12), "range1_end": hex((0x128000 << 12) - 1)}
+    lab.map_begin(0xA0, 0x110000, 0x118000, **more)
+    lab.add(0x110000, 0x118000)
+    lab.pagemap(0x110000, 0xA0, task=300)
+    lab.enter("move_pfn_range_to_zone", 200, zone="0xff01", pfn="0x110000", nr_pages="0x8000")
+    lab.pagemap(0x120010, 0, task=301)
+    for pfn in (0x120000, 0x127FFF):
+        lab.pagemap(pfn, 0, task=200)
+    lab.pagemap(0x120010, 0, task=302)
+    lab.add(0x120000, 0x128000)
+    lab.pagemap(0x120010, 0xA0, task=303)
+    lab.enter("move_pfn_range_to_zone", 200, zone="0xff01", pfn="0x120000", nr_pages="0x8000")
+    lab.leave("memremap_pages", 200, ret="0xff11000000000000")
+    rows = lab.rows()
+    (begin,) = [r["row"] for r in rows if r["kind"] == EventKind.MEMREMAP_PAGES and r.get("phase") == 1]
+    asked = {r["task"]: r for r in rows if r["kind"] == EventKind.GET_DEV_PAGEMAP}
+    checks = [r for r in rows if r["kind"] == EventKind.GET_DEV_PAGEMAP and r["task"] == 200]
+    assert [(r["row"] < begin, r["window"]) for r in checks] == [(True, 0)] * len(checks)
+    assert [asked[task]["row"] < begin for task in (300, 301, 302, 303)] == [False, True, True, False]
+    assert [asked[task]["window"] > 0 for task in (300, 301, 302, 303)] == [False, False, True, False]
 
 
 def test_more_ranges_than_the_probe_fetches(tmp_path) -> None:

@@ -48,6 +48,15 @@ def test_the_inlined_lookup(tmp_path: Path) -> None:
     assert answers(lab.rows(EventKind.PFN_TO_ONLINE_PAGE)) == [(0, None, None), (1, None, None)]
 
 
+def test_the_filter_of_errors_is_no_lookup(tmp_path: Path) -> None:
+    """It calls the probed function, too, where the register holds anything."""
+    lab = Lab(tmp_path, OLD, kernel="5.10.223")
+    probe = lambda: lab.line("pfn_to_online_page_inlined", f"(f+0x0/0x420) pfn=0x7 page={PFN:#x}")  # noqa: E731
+    lab.poison("memory_failure", PFN, task=100, inside=probe, flags="0x0")
+    lab.poison("memory_failure", PFN, task=100, flags="0x0")
+    assert lab.rows(EventKind.PFN_TO_ONLINE_PAGE) == []
+
+
 @pytest.mark.parametrize("event", ["pfn_to_online_page__return", "pfn_to_online_page_inlined"])
 def test_the_page_of_another_pfn_is_refused(tmp_path: Path, event: str) -> None:
     lab = Lab(tmp_path)

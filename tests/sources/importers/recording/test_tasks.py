@@ -201,3 +201,12 @@ def test_who_died_touches_nothing(tmp_path: Path) -> None:
     lab.files["victims.jsonl"] = text
     rows = lab.rows(K.MEMORY_FAILURE, K.TASK_STATE, K.ACCESS)
     assert [row["kind"] for row in rows] == [K.TASK_STATE, K.MEMORY_FAILURE, K.TASK_STATE]
+
+
+@pytest.mark.parametrize(("late", "touches"), [(False, []), (True, [PFN])])
+def test_who_is_dying_touches_nothing(tmp_path: Path, late: bool, touches: list[int]) -> None:
+    """A process that the injection kills may take a while; only a signal at the touch says that it got there."""
+    events = [("in", lambda lab: lab.signal(200, 5))]
+    events += [("touch", lambda lab: lab.signal(200, 4, task=200))] if late else []
+    lab = poisoned(tmp_path, *events, touch="none", sigbus_handler=False)
+    assert [row["pfn"] for row in lab.rows(K.ACCESS)] == touches

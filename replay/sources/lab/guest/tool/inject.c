@@ -11,8 +11,8 @@ static void poisoned(u64 pfn) {
 // task) or action optional (found by a scrubber). The handler runs later, so wait for its mark on the page.
 static int machine_check(int required, u64 pfn) {
     char l[160], b[4096];
-    snprintf(l, sizeof l, "hmp mce -b 1 9 %s %#lx 0x8c", required ? "0xbd80000000000134 0x7" : "0xbd000000000000c0 0x5",
-             pfn * PG);
+    snprintf(l, sizeof l, "%s mce -b 1 9 %s %#lx 0x8c", required ? "user 1" : "hmp",
+             required ? "0xbd80000000000134 0x7" : "0xbd000000000000c0 0x5", pfn * PG);
     int r = ctl_line(l, b, sizeof b) ? -EIO : 0;
     printf("%s -> %s\n", l, b);
     poisoned(pfn);
@@ -69,7 +69,7 @@ int raw_poison(const char *m, u64 pfn, const char *label) {
     FILE *b = open_memstream(&buf, &bl);
     fprintf(b, "{\"id\":%d,\"action\":\"raw\",\"t\":%.6f,\"kind\":\"%s\",\"pfn\":\"%#lx\",", id, now(), label, pfn);
     kpj(b, "before", pfn);
-    factj(b, fl, 0, 0, own ? atol(own + 6) : 1);
+    factj(b, fl, 0, 0, own ? atol(own + 6) : 1, !!strstr(label, "filling"));
     fprintf(b, "\"inject\":\"%s\",\"inject_value\":\"%#lx\",\"early_kill_sysctl\":%ld,\"hwcorrupted_kb_before\":%ld,",
             ifn(m), (!strcmp(m, "hard") || !strcmp(m, "soft")) ? pfn * PG : pfn,
             rdlong("/proc/sys/vm/memory_failure_early_kill"), meminfo("HardwareCorrupted"));

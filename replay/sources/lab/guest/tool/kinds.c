@@ -1,5 +1,6 @@
 // Pages of every kind, mapped by this process (or just unmapped by it).
 #include "lab.h"
+#include <linux/userfaultfd.h>
 
 #define RW (PROT_READ | PROT_WRITE)
 #define ANON (MAP_PRIVATE | MAP_ANONYMOUS)
@@ -11,6 +12,12 @@ struct made {
     size_t len;
     int fd;
     long sub;
+};
+
+// A page that is being filled: by which file of faults, and from where.
+struct filling {
+    int fd;
+    char *to, *from;
 };
 
 int fail(const char *what) {
@@ -38,6 +45,15 @@ static int pin(struct made *m) {
     int p[2];
     struct iovec page = {target(m), PG};
     return pipe(p) || vmsplice(p[1], &page, 1, 0) < 0 ? -1 : 0;
+}
+
+// Pin for device access: the buffer of an io_uring. A page of one process alone cannot lose its mapping then, but to an
+// entry that says the page is bad.
+static int pin_buffer(struct made *m) {
+    static unsigned parameters[30];
+    struct iovec page = {target(m), PG};
+    int ring = syscall(425, 1, parameters); // io_uring_setup
+    return ring < 0 || syscall(427, ring, 0, &page, 1) ? -1 : 0; // io_uring_register, buffers
 }
 
 static int anon_thp(struct vopt *o, struct made *m) {
@@ -122,6 +138,29 @@ static int shmem(struct vopt *o, struct made *m) {
     return 0;
 }
 
+// A page of a shared memory file that a driver maps for its own file: who looks for its mappings does not find them.
+static int vgem(struct vopt *o, struct made *m) {
+    struct {
+        unsigned height, width, bits, flags, handle, pitch;
+        u64 size;
+    } made = {.height = 16, .width = 1024, .bits = 32};
+    struct {
+        unsigned handle, unused;
+        u64 offset;
+    } at = {0};
+    m->fd = open(o->path, O_RDWR);
+    if (m->fd < 0 || ioctl(m->fd, _IOWR('d', 0xb2, made), &made)) // of DRM: make a buffer, and where to map it
+        return -1;
+    at.handle = made.handle;
+    if (ioctl(m->fd, _IOWR('d', 0xb3, at), &at))
+        return -1;
+    m->start = mmap(0, m->len, RW, MAP_SHARED, m->fd, at.offset);
+    if (mapped(m))
+        return -1;
+    memset(m->start, 0x33, m->len);
+    return 0;
+}
+
 // A free page of the pool; with -reserved, every other free page is promised to a mapping.
 static int hugetlb_free(struct vopt *o, struct made *m) {
     m->start = mmap(0, HPG, RW, ANON | HUGE_2M, -1, 0);
@@ -135,6 +174,44 @@ static int hugetlb_free(struct vopt *o, struct made *m) {
     if (!strstr(o->kind, "reserved"))
         return 0;
     return mmap(0, pool("free_hugepages") * HPG, RW, ANON | HUGE_2M, -1, 0) == MAP_FAILED ? -1 : 0;
+}
+
+static void filler(struct filling *f) {
+    struct uffdio_copy copy = {.dst = (u64)f->to, .src = (u64)f->from, .len = HPG};
+    syscall(SYS_ioctl, f->fd, UFFDIO_COPY, &copy);
+    for (;;)
+        syscall(SYS_pause);
+}
+
+static int watch(int fd, char *start) {
+    struct uffdio_register r = {.range = {(u64)start, HPG}, .mode = UFFDIO_REGISTER_MODE_MISSING};
+    return ioctl(fd, UFFDIO_REGISTER, &r);
+}
+
+// A page of the pool that is allocated, and neither free nor mapped: a thread fills it with data that does not come.
+static int hugetlb_filling(struct vopt *o, struct made *m) {
+    static struct filling f;
+    static char stack[1 << 14] __attribute__((aligned(16)));
+    struct uffdio_api api = {.api = UFFD_API};
+    if (hugetlb_free(o, m))
+        return -1; // it is the next one that is handed out
+    f.fd = syscall(SYS_userfaultfd, 0);
+    f.to = align_map(HPG, ANON | HUGE_2M, -1, RW);
+    f.from = align_map(HPG, ANON, -1, RW);
+    if (f.fd < 0 || f.to == MAP_FAILED || f.from == MAP_FAILED || ioctl(f.fd, UFFDIO_API, &api))
+        return -1;
+    madvise(f.from, HPG, MADV_NOHUGEPAGE);
+    f.from[0] = 1; // the rest is missing, and nobody answers
+    if (watch(f.fd, f.to) || watch(f.fd, f.from))
+        return -1;
+    clone((int (*)(void *))filler, stack + sizeof stack, CLONE_VM | CLONE_FS | CLONE_FILES | CLONE_SIGHAND | CLONE_THREAD,
+          &f);
+    m->start = f.to;
+    for (int i = 0; i < 2000 && head_references(ct->pfn) < 1; i++)
+        usleep(1000);
+    ct->pins = 1; // the thread's
+    errno = ENOENT;
+    return head_references(ct->pfn) < 1 ? -1 : 0;
 }
 
 // Another process keeps the lock of the file's mappings taken nearly all the time: it punches a hole that 5000
@@ -213,6 +290,11 @@ static int file(struct vopt *o, struct made *m) {
         sink = m->start[i * PG];
     if (dirty)
         *target(m) = 0x67;
+    for (int i = 0; i < 16 && strstr(o->kind, "writeback"); i++) { // on the way to a disk that is slow
+        m->start[i * PG] = 0x68;
+        if (sync_file_range(m->fd, i * PG, PG, SYNC_FILE_RANGE_WRITE))
+            return -1;
+    }
     if (strstr(o->kind, "mlocked"))
         mlock(m->start, m->len);
     return 0;
@@ -270,10 +352,12 @@ static const struct {
     {"anon", anon},
     {"zero", anon},
     {"ksm", ksm},
+    {"shmem-vgem", vgem},
     {"shmem", shmem},
     {"perf", perf},
     {"hugetlb-unmapped", hugetlb_free},
     {"hugetlb-busy", hugetlb_busy},
+    {"hugetlb-filling", hugetlb_filling},
     {"hugetlb", hugetlb},
     {"bdev", file},
     {"file", file},
@@ -301,7 +385,7 @@ char *setup(struct vopt *o) {
     ct->len = m.len;
     ct->vaddr = (u64)target(&m);
     if (o->pin) {
-        if (pin(&m)) {
+        if (o->pin == 2 ? pin_buffer(&m) : pin(&m)) {
             fail("pin");
             return 0;
         }

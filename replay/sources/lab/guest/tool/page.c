@@ -58,16 +58,30 @@ static u64 ksym(const char *name) {
 
 u64 huge_pages = 512; // of the hugetlb page at hand
 
+// The struct page of a pfn, 64 bytes; returns whether it could be read.
+static int struct_page(u64 pfn, unsigned char *b) {
+    static u64 base;
+    if (!base && kread(ksym("vmemmap_base"), &base, 8))
+        base = 1;
+    return base != 1 && !kread(base + pfn * 64, b, 64);
+}
+
+// Reference count of the head of the hugetlb page that a pfn is of, or -1.
+int head_references(u64 pfn) {
+    unsigned char b[64];
+    int count = -1;
+    if (struct_page(pfn & ~(huge_pages - 1), b))
+        memcpy(&count, b + 52, 4);
+    return count;
+}
+
 // Struct page of a pfn: flags, compound_head, mapping, _mapcount, _refcount. The offsets are those of x86-64 since
 // v4.18.
 static void pagej(FILE *o, const char *tag, u64 pfn, u64 kpf) {
-    static u64 base;
     unsigned char b[64];
     u64 w[8];
-    int c[2], h[2] = {0, -1};
-    if (!base && kread(ksym("vmemmap_base"), &base, 8))
-        base = 1;
-    if (base == 1 || kread(base + pfn * 64, b, 64)) {
+    int c[2];
+    if (!struct_page(pfn, b)) {
         fprintf(o, "\"page_%s\":null,", tag);
         return;
     }
@@ -75,10 +89,8 @@ static void pagej(FILE *o, const char *tag, u64 pfn, u64 kpf) {
     memcpy(c, b + 48, 8);
     fprintf(o, "\"page_%s\":{\"flags\":\"%#lx\",\"head\":\"%#lx\",\"mapping\":\"%#lx\",\"mapcount\":%d,\"refcount\":%d",
             tag, w[0], w[1], w[3], c[0], c[1]);
-    if ((kpf & B(17)) && !kread(base + (pfn & ~(huge_pages - 1)) * 64, b, 64)) {
-        memcpy(h, b + 48, 8);
-        fprintf(o, ",\"head_refcount\":%d", h[1]);
-    }
+    if (kpf & B(17))
+        fprintf(o, ",\"head_refcount\":%d", head_references(pfn));
     fprintf(o, "},");
 }
 
@@ -115,13 +127,13 @@ long pool(const char *name) {
     return rdlong(p);
 }
 
-void factj(FILE *o, u64 flags, int pins, const char *mapping, long owner) {
+void factj(FILE *o, u64 flags, int pins, const char *mapping, long owner, int filling) {
     if (debugfs("corrupt-filter-enable") > 0)
         fprintf(o, "\"filter\":{\"mask\":\"%#lx\",\"value\":\"%#lx\"},", debugfs("corrupt-filter-flags-mask"),
                 debugfs("corrupt-filter-flags-value"));
     if (flags & B(17))
-        fprintf(o, "\"hugetlb\":{\"pages\":%lu,\"free\":%ld,\"reserved\":%ld},", huge_pages, pool("free_hugepages"),
-                pool("resv_hugepages"));
+        fprintf(o, "\"hugetlb\":{\"pages\":%lu,\"free\":%ld,\"reserved\":%ld,\"filling\":%s},", huge_pages,
+                pool("free_hugepages"), pool("resv_hugepages"), filling ? "true" : "false");
     if (pins)
         fprintf(o, "\"pins\":%d,", pins);
     if (mapping)

@@ -185,7 +185,7 @@ static void describe(struct run *r, const char *comm, long corrupted) {
             o->free_first ? "true" : "false", policies[o->early & 3], rdlong("/proc/sys/vm/memory_failure_early_kill"));
     fprintf(r->line, "\"sigbus_handler\":%s,\"processes\":%d,", o->handler ? "true" : "false", r->processes);
     kpj(r->line, "before", r->pfn);
-    factj(r->line, ok == 1 ? flags : 0, ct->pins, mapping, o->owner);
+    factj(r->line, ok == 1 ? flags : 0, ct->pins, mapping, o->owner, !!strstr(o->kind, "filling"));
     u64 given = is_madvise(o->inj) ? r->va & ~(PG - 1) : is(o->inj, "corrupt") ? r->pfn : r->pfn * PG;
     fprintf(r->line, "\"inject\":\"%s\",\"inject_value\":\"%#lx\",\"hwcorrupted_kb_before\":%ld,", ifn(o->inj), given,
             corrupted);
