@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from replay.trace.header import Resource
 from replay.trace.schema import DaxAction, DaxDriver, EventKind, NamespaceFlags, Phase
 
 from .boot import Boot
@@ -77,9 +78,7 @@ class DeviceReader:
         if not any(dump.regions for _, dump in self._dumps):
             regions = dynamic_regions(self._dumps, self._boot.machine.resources)
             if regions:
-                DynamicDevices(self._dumps, self._calls, regions, self._strings, self._rows, self._around).read()
-                self._name_callers(rows)
-                return self._rows
+                return self._dynamic(regions, rows)
             if any(owner_kind(call) == _MAP for call in self._calls):
                 self._lack("memory of devices was mapped, and no print of /sys/bus/nd says of which")
             return []
@@ -91,6 +90,19 @@ class DeviceReader:
             self._take(position, call)
         for at, dump in dumps:
             self._compare_silent(at, dump)
+        self._name_callers(rows)
+        return self._rows
+
+    def _dynamic(self, regions: dict[int, Resource], rows: list[Row]) -> list[Row]:
+        """Return the rows about devices of dynamic regions, none if it is not known of each call which device it is for."""
+        inside = [c for c in self._calls if any(r.start <= self._span(c)[0] <= r.end for r in regions.values())]
+        devices = DynamicDevices(self._dumps, inside, regions, self._strings, self._rows, self._around)
+        devices.read()
+        if devices.lost is not None:
+            self._lack(
+                f"{self._events.at(devices.lost.begin)}: no print tells which dax device {devices.lost.name} is for"
+            )
+            return []
         self._name_callers(rows)
         return self._rows
 

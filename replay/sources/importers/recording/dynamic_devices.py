@@ -52,6 +52,9 @@ class DynamicDevices:
         strings: takes labels.
         rows: takes the rows that stand alone.
         around: makes the rows of a driver's call around the calls that it made.
+
+    Attributes:
+        lost: the first call of which it is not known which device it is for, None where there is none.
     """
 
     def __init__(
@@ -63,6 +66,7 @@ class DynamicDevices:
         self._seen: set[int] = set()  # regions
         self._now: dict[str, tuple[int, DaxDriver]] = {}  # bytes and driver of the devices that there are
         self._mapped: dict[int, str] = {}  # first byte of a pagemap -> device
+        self.lost: Call | None = None
 
     def read(self) -> None:
         """Make the rows."""
@@ -100,12 +104,17 @@ class DynamicDevices:
                 self._resize(calls[0].begin, name, after[name].total)
                 self._tell(calls, name, DaxDriver.DEVICE_DAX)
                 self._mapped[start] = name
+                return
         elif kind == _UNMAP and start in self._mapped:
             self._let_go(calls, self._mapped.pop(start), after)
-        elif kind == _ADD and (names := self._kmem(after)):
-            self._tell(calls, names[0], DaxDriver.KMEM)
-        elif kind == _REMOVE and (names := self._kmem(after)):
-            self._let_go(calls, names[0], after)
+            return
+        elif kind in (_ADD, _REMOVE) and (names := self._kmem(after)):
+            if kind == _ADD:
+                self._tell(calls, names[0], DaxDriver.KMEM)
+            else:
+                self._let_go(calls, names[0], after)
+            return
+        self.lost = self.lost or calls[0]
 
     def _tell(self, calls: list[Call], name: str, driver: DaxDriver) -> None:
         """A driver is told a device's name, and takes it."""

@@ -305,3 +305,18 @@ def test_a_device_outside_of_what_is_known_tells_nothing(tmp_path: Path) -> None
     end(lab, 1, "load", device("dax0.0", (0x900000, 0x908000), driver="device_dax"))
     rows = lab.rows()
     assert not any(r["kind"] in (EventKind.DAX_REGION, EventKind.DAX_DEVICE, EventKind.DAX_DUMP) for r in rows)
+
+
+def test_devices_that_are_not_told_apart(tmp_path: Path) -> None:
+    """Memory is added while kmem has two devices: no rows about devices, and a warning says why."""
+    lab = Lab(tmp_path)
+    lab.files["iomem.txt"] = SOFT
+    step(lab, 1, "ram")
+    lab.enter("add_memory_driver_managed", 200, nid=1, start=hex(0x110000 << 12), size="0x8000000")
+    lab.add(0x110000, HIGH)
+    lab.leave("add_memory_driver_managed", 200, ret=0)
+    both = device("dax0.0", (LOW, 0x110000), driver="kmem") + device("dax0.1", (0x110000, HIGH), driver="kmem")
+    end(lab, 1, "ram", both)
+    rows, _, provenance, _ = lab.read()
+    assert not any(r["kind"] in (EventKind.DAX_REGION, EventKind.DAX_DEVICE, EventKind.DAX_DUMP) for r in rows)
+    assert any("no print tells which dax device add_memory_driver_managed is for" in note for note in provenance.notes)
