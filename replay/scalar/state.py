@@ -45,9 +45,9 @@ class State:
             "MEMORY_HOTPLUG": True,
             "HOLES_IN_ZONE": own_pfn_valid,
             "HAVE_ARCH_PFN_VALID": own_pfn_valid,
+            "DEV_DAX_PMEM_COMPAT": False,
             "MEMORY_HOTREMOVE": True,
             "memmap_on_memory": False,
-            "DEV_DAX_PMEM_COMPAT": False,
         }
         self.config: dict[str, bool] = {**defaults, **description.config}
         self.flags: dict[int, int] = {}  # section number -> SectionFlags; a section that is not here has none
