@@ -33,6 +33,8 @@ def command(
 
     [bold]Examples[/bold]
 
+      replay explain traces/recorded/6.1.192-s4-kmem.arrow 1549 --profile v5.1
+
       replay explain traces/recorded/6.1.192-s2a-pmem-collision.arrow 195
 
       replay explain traces/recorded/6.1.192-s2a-pmem-collision.arrow 195 --profile v5.11 --profile v5.12

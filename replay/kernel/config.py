@@ -20,20 +20,20 @@ class KernelConfig:
         memory_hotplug: MEMORY_HOTPLUG; without it pfn_to_online_page is pfn_valid.
         holes_in_zone: HOLES_IN_ZONE.
         arch_pfn_valid: HAVE_ARCH_PFN_VALID: the architecture has a pfn_valid of its own (modelled: arm64's).
+        dax_compat: DEV_DAX_PMEM_COMPAT, and its module is the one that takes devdax namespaces.
         hotremove: MEMORY_HOTREMOVE; without it kmem takes nothing back.
         memmap_on_memory: the memory_hotplug.memmap_on_memory parameter.
         buffer_head: BUFFER_HEAD; without it block devices have a page cache without buffer heads.
-        dax_compat: DEV_DAX_PMEM_COMPAT, and its module is the one that takes devdax namespaces.
     """
 
     vmemmap: bool = True
     memory_hotplug: bool = True
     holes_in_zone: bool = False
     arch_pfn_valid: bool = False
+    dax_compat: bool = False
     hotremove: bool = True
     memmap_on_memory: bool = False
     buffer_head: bool = True
-    dax_compat: bool = False
 
 
 _NAMES = {
@@ -41,10 +41,10 @@ _NAMES = {
     "MEMORY_HOTPLUG": "memory_hotplug",
     "HOLES_IN_ZONE": "holes_in_zone",
     "HAVE_ARCH_PFN_VALID": "arch_pfn_valid",
+    "DEV_DAX_PMEM_COMPAT": "dax_compat",
     "MEMORY_HOTREMOVE": "hotremove",
     "memmap_on_memory": "memmap_on_memory",
     "BUFFER_HEAD": "buffer_head",
-    "DEV_DAX_PMEM_COMPAT": "dax_compat",
 }
 
 

@@ -45,10 +45,10 @@ class State:
             "MEMORY_HOTPLUG": True,
             "HOLES_IN_ZONE": own_pfn_valid,
             "HAVE_ARCH_PFN_VALID": own_pfn_valid,
+            "DEV_DAX_PMEM_COMPAT": False,
             "MEMORY_HOTREMOVE": True,
             "memmap_on_memory": False,
             "BUFFER_HEAD": True,
-            "DEV_DAX_PMEM_COMPAT": False,
         }
         self.config: dict[str, bool] = {
             **defaults,

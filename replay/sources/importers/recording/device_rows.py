@@ -10,10 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from replay.trace.header import Resource
 from replay.trace.schema import DaxAction, DaxDriver, EventKind, NamespaceFlags, Phase
 
 from .boot import Boot
 from .calls import Call
+from .dynamic_devices import DynamicDevices, dynamic_regions
 from .files import Folder
 from .ftrace import Events
 from .nd_dumps import NamespacePrint, NdDump, read_nd
@@ -74,6 +76,9 @@ class DeviceReader:
             self._lack("namespaces or dax devices were in use before the first event")
             return []
         if not any(dump.regions for _, dump in self._dumps):
+            regions = dynamic_regions(self._dumps, self._boot.machine.resources)
+            if regions:
+                return self._dynamic(regions, rows)
             if any(owner_kind(call) == _MAP for call in self._calls):
                 self._lack("memory of devices was mapped, and no print of /sys/bus/nd says of which")
             return []
@@ -85,11 +90,28 @@ class DeviceReader:
             self._take(position, call)
         for at, dump in dumps:
             self._compare_silent(at, dump)
+        self._name_callers(rows)
+        return self._rows
+
+    def _dynamic(self, regions: dict[int, Resource], rows: list[Row]) -> list[Row]:
+        """Return the rows about devices of dynamic regions, none if it is not known of each call which device it is for."""
+        inside = [c for c in self._calls if any(r.start <= self._span(c)[0] <= r.end for r in regions.values())]
+        devices = DynamicDevices(self._dumps, inside, regions, self._strings, self._rows, self._around)
+        devices.read()
+        if devices.lost is not None:
+            self._lack(
+                f"{self._events.at(devices.lost.begin)}: no print tells which dax device {devices.lost.name} is for"
+            )
+            return []
+        self._name_callers(rows)
+        return self._rows
+
+    def _name_callers(self, rows: list[Row]) -> None:
+        """Note in the rows of calls which device's call made them."""
         for row in rows:
             begins = row.values.get("phase") == Phase.BEGIN
             if begins and (caller := self._callers.get(row.values.get("call", 0))) is not None:
                 row.values["caller"] = caller
-        return self._rows
 
     def _lack(self, what: str) -> None:
         self.lacking = self.lacking or what
@@ -235,10 +257,15 @@ class DeviceReader:
         return None
 
     def _call_rows(self, call: Call, kind: EventKind, name: str, values: dict[str, int]) -> None:
+        self._around([call], kind, name, values)
+
+    def _around(self, calls: list[Call], kind: EventKind, name: str, values: dict[str, int]) -> None:
+        """Put the rows of a driver's call around the calls that it made, which follow each other."""
         self._next_id += 1
-        common = {"call": self._next_id, "task": call.pid}
+        first, last = calls[0], calls[-1]
+        common = {"call": self._next_id, "task": first.pid}
         begin = {**values, **common, "label": self._strings.label(name), "phase": int(Phase.BEGIN)}
-        self._rows.append(Row(call.begin, Order.STATE, kind, begin))
-        if call.returned:
-            self._rows.append(Row(call.end, Order.DONE, kind, {**common, "phase": int(Phase.DONE)}))
-        self._callers[self._ids[call.begin]] = self._next_id
+        self._rows.append(Row(first.begin, Order.STATE, kind, begin))
+        if last.returned:
+            self._rows.append(Row(last.end, Order.DONE, kind, {**common, "phase": int(Phase.DONE)}))
+        self._callers |= {self._ids[call.begin]: self._next_id for call in calls}

@@ -47,12 +47,21 @@ class NamespacePrint:
 
 @dataclass(frozen=True)
 class DaxPrint:
-    """A device of the dax bus: bytes (None without memory), driver, target node (None where it is not shown)."""
+    """A device of the dax bus.
+
+    Attributes:
+        start: first byte, None without memory.
+        size: bytes of its first range.
+        driver: bound to.
+        node: target node, None where it is not shown.
+        total: bytes of all its ranges.
+    """
 
     start: int | None
     size: int
     driver: DaxDriver
     node: int | None
+    total: int = 0
 
 
 @dataclass(frozen=True)
@@ -75,7 +84,9 @@ def read_nd(text: str) -> NdDump:
         else:
             start, size, node = (_number(attributes, key) for key in ("resource", "size", "target_node"))
             driver = _DRIVERS.get(attributes.get("driver", ""), DaxDriver.NONE)
-            daxes[name] = DaxPrint(start if size else None, size or 0, driver, node)
+            first, last = (_number(attributes, f"mapping0/{edge}") for edge in ("start", "end"))
+            length = size or 0 if first is None or last is None else last + 1 - first
+            daxes[name] = DaxPrint(start if size else None, length, driver, node, size or 0)
     regions, namespaces = {}, {}
     for name, attributes in nd.items():
         start, size = _number(attributes, "resource"), _number(attributes, "size")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from replay.sources.importers.recording.nd_dumps import read_nd
-from replay.trace.schema import DaxAction, DaxDriver, EventKind, NamespaceFlags, Phase
-from tests.sources.importers.recording.build import ALTMAP, Lab, Row
+from replay.trace.schema import DaxAction, DaxDriver, DaxFlags, EventKind, NamespaceFlags, Phase
+from tests.sources.importers.recording.build import ALTMAP, IOMEM, Lab, Row
 
 LOW, HIGH = 0x10C000, 0x118000  # the namespace, and the region
 MAP = 0xFF11000000001000
@@ -216,3 +216,107 @@ def test_claims_that_are_not_known_are_not_compared(tmp_path: Path) -> None:
     assert "before the first event" in without_claims(early)
     assert "no print of /sys/bus/nd" in without_claims(blind)
     assert "of no namespace that /sys shows" in without_claims(foreign)
+
+
+def test_a_namespace_that_is_enabled_again_says_nothing_of_itself(tmp_path: Path) -> None:
+    """The uuid of its info block is that of an earlier print: KEEP. One of another uuid is told of as ever."""
+    lab = Lab(tmp_path)
+    for number, (name, uuid) in enumerate((("new", "1"), ("again", "1"), ("other", "2")), 1):
+        step(lab, number, name)
+        lab.map(MAP, LOW, HIGH, **WITH_ALTMAP)
+        text = DEVDAX.replace("devtype=nd_dax", f"devtype=nd_dax\nuuid={uuid}") + "driver=device_dax\n"
+        end(lab, number, name, text)
+        off = f"{name}-off"
+        step(lab, number + 10, off)
+        lab.unmap(MAP, LOW, HIGH)
+        end(lab, number + 10, off, GONE)
+    rows = lab.rows()
+    created = [r for r in rows if r["kind"] == EventKind.NAMESPACE and r.get("key") == DaxAction.CREATE]
+    keep, legacy, devdax = (int(flag) for flag in (NamespaceFlags.KEEP, NamespaceFlags.LEGACY, NamespaceFlags.DEVDAX))
+    assert [r["flags"] for r in created] == [devdax | legacy, keep | legacy, devdax | legacy]
+    assert ["value" in r for r in created] == [True, False, True]
+
+
+SOFT = IOMEM.replace("Persistent Memory (legacy)", "Soft Reserved")
+
+
+def device(name: str, *ranges: tuple[int, int], driver: str = "") -> str:
+    """A print of a device of a dynamic region with pfn ranges [start, end)."""
+    lines = [f"[/sys/bus/dax/devices/{name}]", f"resource={ranges[0][0] << 12 if ranges else LOW << 12:#x}"]
+    lines += [f"size={sum(high - low for low, high in ranges) << 12}", "target_node=1"]
+    for n, (low, high) in enumerate(ranges):
+        lines += [f"mapping{n}/start={low << 12:#x}", f"mapping{n}/end={(high << 12) - 1:#x}"]
+    return "\n".join([*lines, *([f"driver={driver}"] if driver else [])]) + "\n"
+
+
+def test_devices_of_a_dynamic_region(tmp_path: Path) -> None:
+    """They appear, are sized, taken by drivers and given up; where no call tells when, it is by the end of the step."""
+    one, two = (LOW, LOW + 0x1000), (0x110000, HIGH)
+    where = {"start": hex(two[0] << 12), "size": hex(two[1] - two[0] << 12)}
+    lab = Lab(tmp_path)
+    lab.files["iomem.txt"] = SOFT
+    step(lab, 1, "load")
+    end(lab, 1, "load", device("dax0.0", (LOW, HIGH)))
+    step(lab, 2, "free")
+    end(lab, 2, "free", device("dax0.0"))
+    step(lab, 3, "make")
+    lab.map(MAP, *one)
+    end(lab, 3, "make", device("dax0.0") + device("dax0.1", one, two, driver="device_dax"))
+    step(lab, 4, "ram")
+    lab.unmap(MAP, *one)
+    lab.enter("add_memory_driver_managed", 200, nid=1, **where)
+    lab.add(*two)
+    lab.leave("add_memory_driver_managed", 200, ret=0)
+    end(lab, 4, "ram", device("dax0.0") + device("dax0.1", one, two, driver="kmem"))
+    step(lab, 5, "off")
+    lab.enter("try_remove_memory", 200, **where)
+    lab.enter("section_deactivate", 200, pfn=hex(two[0]), nr_pages=hex(two[1] - two[0]))
+    lab.leave("try_remove_memory", 200, ret=0)
+    end(lab, 5, "off", device("dax0.0"))
+    rows = lab.rows()
+    region, dax, driver = EventKind.DAX_REGION, EventKind.DAX_DEVICE, EventKind.DAX_DRIVER
+    found = [
+        (r["kind"], r["key"], r.get("size", 0) >> 12) for r in rows if r["kind"] in (region, dax, driver) and "key" in r
+    ]
+    assert found == [
+        (region, DaxAction.CREATE, HIGH - LOW),
+        (dax, DaxAction.CREATE, 0), (dax, DaxAction.SIZE, HIGH - LOW),
+        (dax, DaxAction.SIZE, 0),
+        (dax, DaxAction.CREATE, 0), (dax, DaxAction.SIZE, 0x1000 + two[1] - two[0]), (driver, DaxAction.NEW_ID, 0),
+        (driver, DaxAction.REMOVE_ID, 0), (driver, DaxAction.UNBIND, 0), (driver, DaxAction.NEW_ID, 0),
+        (driver, DaxAction.REMOVE_ID, 0), (driver, DaxAction.UNBIND, 0), (dax, DaxAction.SIZE, 0),
+        (dax, DaxAction.DELETE, 0),
+    ]  # fmt: skip
+    (appears,) = (r for r in rows if r["kind"] == region)
+    assert (appears["start"], appears["node"], appears["value"]) == (LOW << 12, 1, 0)
+    assert appears["flags"] == DaxFlags.DYNAMIC | DaxFlags.KMEM
+    assert [kind for kind, _ in callers(rows)] == [
+        EventKind.MEMREMAP_PAGES, EventKind.MEMUNMAP_PAGES, EventKind.ADD_MEMORY, EventKind.REMOVE_MEMORY,
+    ]  # fmt: skip
+    states = [(r["size"] >> 12, r["recorded_flags"]) for r in rows if r["kind"] == EventKind.DAX_STATE and "size" in r]
+    assert states == [(HIGH - LOW, 0), (0x1000, DaxDriver.DEVICE_DAX), (0x1000, DaxDriver.KMEM)], "the first range"
+
+
+def test_a_device_outside_of_what_is_known_tells_nothing(tmp_path: Path) -> None:
+    lab = Lab(tmp_path)
+    lab.files["iomem.txt"] = SOFT
+    step(lab, 1, "load")
+    lab.map(MAP, LOW, LOW + 0x1000)
+    end(lab, 1, "load", device("dax0.0", (0x900000, 0x908000), driver="device_dax"))
+    rows = lab.rows()
+    assert not any(r["kind"] in (EventKind.DAX_REGION, EventKind.DAX_DEVICE, EventKind.DAX_DUMP) for r in rows)
+
+
+def test_devices_that_are_not_told_apart(tmp_path: Path) -> None:
+    """Memory is added while kmem has two devices: no rows about devices, and a warning says why."""
+    lab = Lab(tmp_path)
+    lab.files["iomem.txt"] = SOFT
+    step(lab, 1, "ram")
+    lab.enter("add_memory_driver_managed", 200, nid=1, start=hex(0x110000 << 12), size="0x8000000")
+    lab.add(0x110000, HIGH)
+    lab.leave("add_memory_driver_managed", 200, ret=0)
+    both = device("dax0.0", (LOW, 0x110000), driver="kmem") + device("dax0.1", (0x110000, HIGH), driver="kmem")
+    end(lab, 1, "ram", both)
+    rows, _, provenance, _ = lab.read()
+    assert not any(r["kind"] in (EventKind.DAX_REGION, EventKind.DAX_DEVICE, EventKind.DAX_DUMP) for r in rows)
+    assert any("no print tells which dax device add_memory_driver_managed is for" in note for note in provenance.notes)
