@@ -129,10 +129,12 @@ class PoisonEngine:
         """Return the deciding check and the signal when a task touches an address where it expects a page."""
         pfn, pid = cell("pfn") or 0, cell("task") or 0
         mm = self.tasks.task(pid).mm
-        entries = [m for m in self.tasks.of(pfn) if m.poisoned and self.tasks.task(m.task).mm == mm]
+        own = [m for m in self.tasks.of(pfn) if self.tasks.task(m.task).mm == mm]
+        entries = [m for m in own if m.poisoned]
         page, poisoned = self.pages.at(pfn), self.pages.is_poisoned(pfn)
         state = AccessState(
             entry=fact(entries),
+            mapped=fact(len(own) > len(entries)),
             swap=fact(poisoned and page.has(PageFlag.SWAPCACHE)),
             cache=fact(poisoned and page.has(PageFlag.MAPPING_SET)),
             evictable=fact(page.has(PageFlag.EVICTABLE)),

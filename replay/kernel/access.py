@@ -17,12 +17,14 @@ class AccessState:
 
     Attributes:
         entry: its page table holds a hwpoison entry there.
+        mapped: its page table still maps the page there: it could not be unmapped.
         swap: the page is poisoned and still in the swap cache.
         cache: the page is poisoned and still in the page cache.
         evictable: that page is clean and can be dropped.
     """
 
     entry: Bools
+    mapped: Bools
     swap: Bools
     cache: Bools
     evictable: Bools
@@ -32,6 +34,9 @@ ACCESS: KernelFunction[AccessState] = KernelFunction(
     "access",
     (
         Check("hwpoison-entry", lambda s: s.entry, BUS_AR, why="the page table entry says that the page is poisoned"),
+        Check(
+            "still-mapped", lambda s: s.mapped, NOSIG, why="the page is still mapped: no fault, the hardware would tell"
+        ),
         Check("swap-cache", lambda s: s.swap, BUS_AR, why="the page is found poisoned in the swap cache"),
         Check(
             "dropped",

@@ -79,10 +79,10 @@ _ROWS = (
     Scenario("s10-hotplug-rules", "RAM of the boot removed and added again; memory that holds its own memmap",
              ("-m", "2G,slots=8,maxmem=16G", "-object", "memory-backend-ram,id=m0,size=2G",
               "-numa", "node,nodeid=0,cpus=0-1,memdev=m0", "-numa", "node,nodeid=1"),
-             "movable_node memmap=512M@0x100000000 memory_hotplug.memmap_on_memory=1",
+             "movable_node memmap=512M@0x100000000 memory_hotplug.memmap_on_memory=1", deadline=500,
              devices=("-object", "memory-backend-ram,id=bebd,size=512M", "-device", "pc-dimm,id=bd,memdev=bebd,node=1")),
     Scenario("s11-dax-ranges", "memory that the firmware sets aside, as dax devices of one and of several ranges",
-             ("-m", "6G"), "memmap=1G%0x140000000-1+0xefffffff"),
+             ("-m", "6G"), "memmap=1G%0x140000000-1+0xefffffff", deadline=500),
     Scenario("s12-dax-owner", "dax pages of a file system that has a say in errors; the filter on dax pages",
              ("-m", "2G,slots=8,maxmem=16G", *_nvdimm("nv0", 514), *_nvdimm("nv1", 514)), modules=("xfs",)),
 )  # fmt: skip
