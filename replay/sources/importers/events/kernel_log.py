@@ -122,8 +122,8 @@ class _Log:
     def _call(self, entry: Entry, form: Form, found: re.Match[str], message: str) -> None:
         assert form.kind is not None
         pfn = int(found["pfn"], 16)
-        values = self._values(form, found)
-        if pfn >= PFN_LIMIT or values is None:
+        values = self._values(form, found) if pfn < PFN_LIMIT else None
+        if values is None:
             self.rejects.add(entry.line, "a pfn, page type or result that is not known", message)
             return
         key = form.kind, pfn
