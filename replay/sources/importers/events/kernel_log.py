@@ -233,6 +233,8 @@ def import_log(
                 log.assembly.unused["entry that is not of the kernel"] += 1
             else:
                 log.take(entry)
+    if form == "text" and not log.calls and rejects.count and not +log.assembly.unused:
+        raise InputError(name, "; ".join(rejects.summary()), "a kernel log")
     return _finish(log, output, kernel, machine is None and options.machine.kernel is None, options)
 
 

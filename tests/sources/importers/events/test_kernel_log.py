@@ -313,3 +313,13 @@ def test_a_pfn_that_is_none_is_rejected(tmp_path) -> None:
     table = Rejects("log")
     report = import_log(path, tmp_path / "t.arrow", EventOptions(MachineSource(kernel="6.1.192")), table)
     assert (table.count, report.events) == (2, {"memory_failure": 1})
+
+
+def test_what_is_no_log_at_all(tmp_path) -> None:
+    """Everything was rejected: that is no log without memory errors."""
+    (tmp_path / "log").write_bytes(bytes(100_000))
+    with pytest.raises(InputError, match="a kernel log"):
+        import_log(
+            tmp_path / "log", tmp_path / "t.arrow", EventOptions(MachineSource(kernel="6.1.192")), Rejects("log")
+        )
+    assert not (tmp_path / "t.arrow").exists()
