@@ -17,7 +17,9 @@ if TYPE_CHECKING:
 
 __all__ = ("dmesg", "ftrace", "perf", "trace_cmd")
 
-_INPUT = typer.Argument(help="File, plain or compressed with gzip or xz; - is standard input.", show_default=False)
+_INPUT = typer.Argument(
+    help="File, plain or compressed (gzip, xz, bzip2, zstd, lz4); - is standard input.", show_default=False
+)
 _OUTPUT = typer.Option(..., "--output", "-o", help="Trace file to write.", show_default=False)
 _MACHINE = typer.Option(
     None, "--machine", help="Trace file whose machine this is; without it, one is put together from the events."

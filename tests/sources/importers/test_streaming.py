@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import bz2
 import gzip
 import io
 import lzma
+import random
+from functools import partial
 
+import pyarrow as pa
 import pytest
 
 from replay.errors import InputError
@@ -25,16 +29,35 @@ def test_blocks_are_whole_lines_and_know_their_number(size: int) -> None:
         assert block.data.split(b"\n")[0] == b"line %d" % (block.line - 1)
 
 
-@pytest.mark.parametrize("pack", [bytes, gzip.compress, lzma.compress], ids=["plain", "gzip", "xz"])
+def arrow(codec: str, data: bytes) -> bytes:
+    sink = pa.BufferOutputStream()
+    with pa.CompressedOutputStream(sink, codec) as file:
+        file.write(data)
+    return sink.getvalue().to_pybytes()
+
+
+zstd, lz4 = partial(arrow, "zstd"), partial(arrow, "lz4")
+PACKED = [
+    pytest.param(pack, id=name)
+    for name, pack in {
+        "gzip": gzip.compress, "xz": lzma.compress, "bzip2": bz2.compress, "zstd": zstd, "lz4": lz4,
+    }.items()
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pack", [bytes, *PACKED])
 def test_compression_is_seen_by_content(tmp_path, pack) -> None:
     (tmp_path / "t").write_bytes(pack(TEXT))
     assert b"".join(block.data for block in blocks(tmp_path / "t", Rejects("x"), 64)) == TEXT
 
 
-@pytest.mark.parametrize("pack", [gzip.compress, lzma.compress])
+@pytest.mark.parametrize("pack", PACKED)
 def test_damaged_compression(tmp_path, pack) -> None:
-    whole = pack(TEXT * 50)
-    for damaged in (whole[: len(whole) // 2], whole[:40] + b"\x00\xff" * 10 + whole[60:]):
+    chance = random.Random(1)
+    whole = pack(b"".join(b"%d\n" % chance.getrandbits(64) for _ in range(20000)))
+    half = len(whole) // 2
+    # Not in the middle: zstd has no checksum unless its program wrote it, and there any bits are some text.
+    for damaged in (whole[:half], whole[:20] + b"\x00\xff" * 200 + whole[420:]):
         (tmp_path / "t").write_bytes(damaged)
         with pytest.raises(InputError, match="damaged compression"):
             list(blocks(tmp_path / "t", Rejects("x")))
@@ -81,3 +104,25 @@ def test_files_that_are_not_there(tmp_path) -> None:
         pass
     with pytest.raises(InputError, match="no way to read it"), open_input(tmp_path):
         pass
+
+
+@pytest.mark.parametrize(
+    ("begin", "hint"),
+    [(b"LPKSHHRH\x00\x01", "journalctl --file"), (b"PERFILE2\x68", "perf script"), (b"\x17\x08\x44tracing6", "trace-cmd"),
+     (b"SQLite format 3\x00", "rasdaemon"), (b"ARROW1\x00\x00", "replay info"), (b"PK\x03\x04\x14", "unpack")],
+)  # fmt: skip
+def test_files_of_the_same_tools_that_are_no_text(tmp_path, begin: bytes, hint: str) -> None:
+    """They would be a log without a line that is used."""
+    (tmp_path / "t").write_bytes(begin + bytes(100))
+    with pytest.raises(InputError, match=hint), open_input(tmp_path / "t"):
+        pass
+
+
+def test_xz_in_streams_with_padding_and_in_bounded_memory(tmp_path, monkeypatch) -> None:
+    """A header that asks for gigabytes gets none."""
+    (tmp_path / "t").write_bytes(lzma.compress(TEXT) + bytes(8) + lzma.compress(TEXT[:70]) + bytes(4))
+    assert b"".join(block.data for block in blocks(tmp_path / "t", Rejects("x"), 64)) == TEXT + TEXT[:70]
+    large = [{"id": lzma.FILTER_LZMA2, "dict_size": 3 << 28}]
+    (tmp_path / "t").write_bytes(lzma.compress(TEXT, filters=large))
+    with pytest.raises(InputError, match=r"damaged compression.*[mM]emory"):
+        list(blocks(tmp_path / "t", Rejects("x")))

@@ -122,8 +122,8 @@ class _Log:
     def _call(self, entry: Entry, form: Form, found: re.Match[str], message: str) -> None:
         assert form.kind is not None
         pfn = int(found["pfn"], 16)
-        values = self._values(form, found)
-        if pfn >= NUMBERS or values is None:
+        values = self._values(form, found) if pfn < NUMBERS else None
+        if values is None:
             self.rejects.add(entry.line, "a pfn, page type or result that is not known", message)
             return
         key = form.kind, pfn
@@ -233,6 +233,8 @@ def import_log(
                 log.assembly.unused["entry that is not of the kernel"] += 1
             else:
                 log.take(entry)
+    if form == "text" and not log.calls and rejects.count and not +log.assembly.unused:
+        raise InputError(name, "; ".join(rejects.summary()), "a kernel log")
     return _finish(log, output, kernel, machine is None and options.machine.kernel is None, options)
 
 

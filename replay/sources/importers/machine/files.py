@@ -11,10 +11,11 @@ from typing import IO
 
 from replay.errors import InputError
 
-__all__ = ("MAX_TEXT", "read_pieces", "read_text")
+__all__ = ("MAX_TEXT", "read_lines", "read_pieces", "read_text")
 
 MAX_TEXT = 1 << 26  # bytes of a text; /sys of 10^5 memory blocks is a quarter of that
 _PIECE = 1 << 23
+_MAX_LINE = 1 << 16
 
 
 def read_text(path: Path, what: str) -> str:
@@ -33,6 +34,23 @@ def read_text(path: Path, what: str) -> str:
         if len(data) > MAX_TEXT:
             raise InputError(path, f"more than {MAX_TEXT >> 20} MiB", what)
     return data.decode("utf-8", "replace")
+
+
+def read_lines(path: Path, what: str) -> Iterator[str]:
+    """Yield the lines of a text of any length, without their ends.
+
+    Raises:
+        InputError: it cannot be read, is damaged, or has a line longer than any such text has.
+    """
+    rest = b""
+    for piece in read_pieces(path, what):
+        *lines, rest = (rest + piece).split(b"\n")
+        for line in lines:
+            yield line.decode("utf-8", "replace")
+        if len(rest) > _MAX_LINE:
+            raise InputError(path, f"a line of more than {_MAX_LINE} bytes", what)
+    if rest:
+        yield rest.decode("utf-8", "replace")
 
 
 def read_pieces(path: Path, what: str) -> Iterator[bytes]:

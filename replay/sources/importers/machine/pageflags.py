@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from replay.errors import InputError
 from replay.sources.importers.rejects import Rejects
 
-from .files import read_pieces, read_text
+from .files import read_lines, read_pieces
 
 __all__ = ("CHUNK", "Kpf", "PageFlags", "read_kpageflags", "read_page_types")
 
@@ -165,7 +165,7 @@ def read_page_types(path: Path, rejects: Rejects) -> PageFlags:
 def _lines(path: Path, rejects: Rejects) -> Iterator[tuple[int, int, int, str]]:
     """Yield line number, first pfn, length and flags of every line of the list."""
     columns: list[str] = []
-    for number, line in enumerate(read_text(path, _LIST).splitlines(), 1):
+    for number, line in enumerate(read_lines(path, _LIST), 1):
         fields = line.split()
         if "offset" in fields and "flags" in fields:
             columns = fields

@@ -18,6 +18,7 @@ Value = int | float | bytes | None
 
 _NAME = re.compile(r"[a-z][a-z0-9_]*")
 _CHUNK_ROWS = 1 << 16
+_LONGEST = 4000  # characters of a value that are read; a label has 200
 _MAX_VALUE = 1 << 20  # bytes of one value; rasdaemon's largest is a CPER record of a few KiB
 _HINT = "copy the database again with `sqlite3 ras-mc_event.db '.backup copy.db'`, or rescue it with `.recover`"
 
@@ -98,7 +99,7 @@ class Database:
             InputError: the table is damaged.
         """
         there = [name for name in ("id", *columns) if name in self.tables[table]]
-        query = f"SELECT {', '.join(map(_quoted, there))} FROM {_quoted(table)} ORDER BY id"  # noqa: S608
+        query = f"SELECT {', '.join(map(_cut, there))} FROM {_quoted(table)} ORDER BY id"  # noqa: S608
         with self._errors(table):
             cursor = self._connection.execute(query)
             while rows := cursor.fetchmany(_CHUNK_ROWS):
@@ -128,6 +129,12 @@ class Database:
             said = "".join(c if c.isprintable() else "?" for c in str(error)[:120])
             found = f"what SQLite refuses ({said})"
             raise InputError(f"{self._path}: {place}", found, "rasdaemon's SQLite database", _HINT) from None
+
+
+def _cut(name: str) -> str:
+    """Return SQL for a column whose long values are cut, so that a stranger's rows take no more memory than rasdaemon's."""
+    column = _quoted(name)
+    return f"CASE WHEN length({column}) > {_LONGEST} THEN substr({column}, 1, {_LONGEST}) ELSE {column} END"
 
 
 def _quoted(name: str) -> str:

@@ -303,3 +303,23 @@ def test_damaged_exports(tmp_path) -> None:
     table = Rejects("x")
     imported(path, tmp_path / "t.arrow", "7.2.13", rejects=table)
     assert dict(table.by_reason) == {"a binary field that is cut": 1}
+
+
+def test_a_pfn_that_is_none_is_rejected(tmp_path) -> None:
+    """However large: one of 64 bits is no signed number either."""
+    log = b"[    1.000001] Memory failure: 0x%s: recovery action for dirty LRU page: Recovered\n"
+    path = tmp_path / "log"
+    path.write_bytes(b"".join(log % pfn for pfn in (b"f" * 16, b"10000000000000", b"77")))
+    table = Rejects("log")
+    report = import_log(path, tmp_path / "t.arrow", EventOptions(MachineSource(kernel="6.1.192")), table)
+    assert (table.count, report.events) == (2, {"memory_failure": 1})
+
+
+def test_what_is_no_log_at_all(tmp_path) -> None:
+    """Everything was rejected: that is no log without memory errors."""
+    (tmp_path / "log").write_bytes(bytes(100_000))
+    with pytest.raises(InputError, match="a kernel log"):
+        import_log(
+            tmp_path / "log", tmp_path / "t.arrow", EventOptions(MachineSource(kernel="6.1.192")), Rejects("log")
+        )
+    assert not (tmp_path / "t.arrow").exists()

@@ -263,6 +263,16 @@ def test_what_page_types_really_prints(form: str, chunks: int, end: int) -> None
         assert found.sections(0x8000) == [(0xB8000, 0xC0000), (0x100000, 0x108000)]  # lsmem says the same
 
 
+def test_a_long_list_is_read_line_by_line(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """That of a large machine has more text than is taken at once."""
+    monkeypatch.setattr("replay.sources.importers.machine.files._PIECE", 50)
+    monkeypatch.setattr("replay.sources.importers.machine.files.MAX_TEXT", 100)
+    assert read_page_types(REAL, refused()).end == 0x100400
+    monkeypatch.setattr("replay.sources.importers.machine.files._MAX_LINE", 60)
+    with pytest.raises(InputError, match="a line of more than 60 bytes"):
+        read_page_types(put(tmp_path / "p", b"x" * 200), refused())
+
+
 def test_what_page_types_prints_besides_lists() -> None:
     for form, message in (("p", "virtual pages"), ("summary", "a summary alone")):
         with pytest.raises(InputError, match=message):

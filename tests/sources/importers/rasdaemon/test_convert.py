@@ -17,6 +17,7 @@ from replay.errors import InputError, TraceError, UsageError
 from replay.kernel.poison_types import LAYOUTS, ActionType, decode
 from replay.session import run as replayed
 from replay.sources.importers.rasdaemon import Confidence, RasdaemonReport, host_of, import_rasdaemon
+from replay.sources.importers.rasdaemon.database import Database
 from replay.sources.importers.rasdaemon.fields import addresses, integers, pfns, times
 from replay.sources.importers.rejects import Rejects
 from replay.trace.header import Resource
@@ -420,3 +421,25 @@ def test_numbers_of_every_sqlite_type() -> None:
     )
     assert there.tolist() == [True, False, False, False, False, False, False, True, False]
     assert numbers[there].tolist() == [16, 2**64 - 1]
+
+
+def test_long_values_are_cut_when_they_are_read(tmp_path: Path) -> None:
+    """One row must not take as much memory as a stranger likes; what is short keeps its type."""
+    path = failures(
+        tmp_path / "r.db", (AT, "0x1", "y" * 900_000, "Recovered"), (AT, "0x2", "dirty LRU page", "Recovered")
+    )
+    with Database(path) as opened:
+        (chunk,) = opened.chunks("memory_failure_event", ("pfn", "page_type"))
+    assert [len(value) for value in chunk.columns["page_type"]] == [4000, 14]
+    assert all(isinstance(value, int) for value in chunk.columns["id"])
+
+
+@pytest.mark.parametrize("name", [b"z\nzz", b"z\xe2zz"])
+def test_what_sqlite_says_stands_on_one_line(tmp_path: Path, name: bytes) -> None:
+    """Its messages quote names out of the file, whatever their bytes."""
+    path = database(tmp_path / "r.db", "CREATE TABLE zzzz (id INTEGER)")
+    damaged = path.read_bytes().replace(b"CREATE TABLE zzzz", b"CREATE TABLX zzzz").replace(b"zzzz", name)
+    path.write_bytes(damaged)
+    with pytest.raises(InputError, match="what SQLite refuses") as raised:
+        run(path, tmp_path / "t.arrow", kernel="6.1.192")
+    assert "\n" not in str(raised.value)
