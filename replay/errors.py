@@ -7,6 +7,8 @@ Exit codes: 0 fine, 1 verdicts differ or a regression was found, 2 usage, 3 bad 
 from __future__ import annotations
 
 import difflib
+import itertools
+import os
 from collections.abc import Callable, Iterable
 
 __all__ = (
@@ -20,7 +22,10 @@ __all__ = (
     "UsageError",
     "WorkerError",
     "did_you_mean",
+    "did_you_mean_file",
 )
+
+_MOST_FILES = 2000  # of a folder, looked at for a name like the one that was given
 
 
 class ReplayError(Exception):
@@ -101,6 +106,18 @@ class InvariantError(ReplayError):
 
 class UndecidedError(InvariantError):
     """The checks of a function leave a state undecided: a defect of this tool, unless a candidate changed the function."""
+
+
+def did_you_mean_file(path: str | os.PathLike[str]) -> str:
+    """Return ``did you mean ...?`` with files of the folder that a path which leads nowhere nearly names, or ``""``."""
+    folder, name = os.path.split(os.fspath(path))
+    try:
+        with os.scandir(folder or ".") as entries:
+            known = [entry.name for entry in itertools.islice(entries, _MOST_FILES)]
+    except OSError:
+        return ""
+    close = difflib.get_close_matches(name, known, n=3, cutoff=0.6)
+    return f"did you mean {', '.join(os.path.join(folder, one) for one in close)}?" if close and name else ""
 
 
 def did_you_mean(name: str, known: Iterable[str]) -> str:

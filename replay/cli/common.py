@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -15,6 +16,8 @@ import typer
 from replay.errors import InputError, ReplayError, UsageError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rich.console import Console
 
 __all__ = (
@@ -26,6 +29,7 @@ __all__ = (
     "emit_json",
     "number",
     "progress_on_stderr",
+    "refuse_same_file",
     "warn",
 )
 
@@ -73,6 +77,30 @@ def count_of(option: str, given: str) -> int:
     if not given.isdecimal():
         raise UsageError(f"--{option} {given}: needed a number, or auto for one per core")
     return int(given)
+
+
+def refuse_same_file(outputs: Mapping[str, Path | None], inputs: Iterable[str | Path | None]) -> None:
+    """Refuse to write over what is read, or two things to the same file.
+
+    Args:
+        outputs: option to the file that is written, None if it is not given.
+        inputs: files, "-" for standard input, names of kernels: those of candidates are files too; None is nothing.
+
+    Raises:
+        UsageError: an output is one of the inputs, or another output, by whatever name.
+    """
+    read = [str(one) for one in inputs if one is not None]
+    read += [name.rpartition(":")[0] for name in read if ".py:" in name]
+    seen: dict[str, str] = {}
+    for option, output in outputs.items():
+        if output is None:
+            continue
+        for one in read:
+            if output.exists() and os.path.exists(one) and output.samefile(one):
+                raise UsageError(f"{option} {output} is a file that is read ({one}); give it a file of its own")
+        other = seen.setdefault(os.path.realpath(output), option)
+        if other != option:
+            raise UsageError(f"{option} and {other} are the same file ({output}); give each one of its own")
 
 
 def warn(text: str) -> None:

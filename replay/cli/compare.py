@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import typer
 
 from replay.cli import native
-from replay.cli.common import Diagnostics, console, count_of, emit_json, progress_on_stderr
+from replay.cli.common import Diagnostics, console, count_of, emit_json, progress_on_stderr, refuse_same_file
 from replay.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -80,8 +80,7 @@ def command(
     expected = Expected() if expect is None else read_expected(expect)
     named(baseline), named(candidate)  # mistakes show before the traces are looked for
     corpus = find_traces(traces)
-    if output is not None and len(corpus.traces) > 1:
-        raise UsageError(f"--output takes the differing calls of one trace; {len(corpus.traces)} were asked for")
+    _check_files(output, write_expect, corpus.traces, baseline, candidate)
     comparisons, errors, seconds = _compare(
         corpus.traces, baseline, candidate, workers, scheduler, output, open_loop=open_loop
     )
@@ -114,6 +113,17 @@ def command(
         print_found(console(), found, only_changed=only_changed, limit=limit or len(differing))
         diagnostics.tell()
     raise typer.Exit(InputError.exit_code if errors else int(failed))
+
+
+def _check_files(
+    output: Path | None, write_expect: Path | None, traces: Sequence[str], baseline: str, candidate: str
+) -> None:
+    """Refuse files that cannot be written, before the work is done and not instead of its result."""
+    if output is not None and len(traces) > 1:
+        raise UsageError(f"--output takes the differing calls of one trace; {len(traces)} were asked for")
+    if write_expect is not None and (write_expect.is_dir() or not write_expect.absolute().parent.is_dir()):
+        raise UsageError(f"--write-expect {write_expect}: needed a file in a folder that is there")
+    refuse_same_file({"--output": output, "--write-expect": write_expect}, [*traces, baseline, candidate])
 
 
 def _failed(fresh: Sequence[Cause], fail_on: str) -> bool:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from replay.cli.common import Diagnostics, console, emit_json, progress_on_stderr
+from replay.cli.common import Diagnostics, console, emit_json, progress_on_stderr, refuse_same_file
 
 if TYPE_CHECKING:
     from replay.sources.importers.events.assembly import ImportReport
@@ -181,6 +181,8 @@ def _run(
     from replay.sources.importers.rejects import Rejects
     from replay.sources.importers.streaming import source_name
 
+    given = None if options.machine.trace is None else os.fspath(options.machine.trace)
+    refuse_same_file({"--output": output, "--rejects": rejects}, [file, given])
     name = source_name(file)
     table = Rejects(name, strict=options.strict)
     # Text grows when it is decompressed; how much is only known in the end, so the bar may stand at the end early.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import typer
 
-from replay.cli.common import Diagnostics, console, emit_json
+from replay.cli.common import Diagnostics, console, emit_json, refuse_same_file
 
 
 def command(
@@ -62,6 +62,8 @@ def command(
         physical_bits=physical_bits, iomem=iomem, zoneinfo=zoneinfo, lsmem=lsmem, blocks=memory_blocks, ndctl=ndctl,
         daxctl=daxctl, kpageflags=kpageflags, page_types=page_types,
     )  # fmt: skip
+    files = [iomem, zoneinfo, lsmem, memory_blocks, ndctl, daxctl, kpageflags, page_types]
+    refuse_same_file({"--output": output, "--rejects": rejects}, files)
     refused = Rejects("machine", strict=strict)
     made = assemble(given, refused)
     nothing = np.zeros(0, np.uint64)

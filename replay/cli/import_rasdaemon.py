@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from replay.cli.common import Diagnostics, console, emit_json, progress_on_stderr
+from replay.cli.common import Diagnostics, console, emit_json, progress_on_stderr, refuse_same_file
 
 if TYPE_CHECKING:
     from replay.sources.importers.rasdaemon import RasdaemonReport
@@ -66,6 +66,8 @@ def command(
 
     if compress not in {"none", "lz4", "zstd"}:
         raise UsageError(f"unknown compression {compress!r}; there are none, lz4 and zstd")
+    outputs = {"--output": output, "--decoded": decoded, "--rejects": rejects}
+    refuse_same_file(outputs, [database, layout, machine])
     host = host_of(kernel=kernel, layout=layout, table=table, machine=machine, arch=arch)
     refused = Rejects(database, strict=strict)
     compression = None if compress == "none" else compress

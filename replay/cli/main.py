@@ -5,6 +5,7 @@ Exit codes: 0 fine, 1 verdicts differ, 2 usage, 3 bad input file, 4 internal inv
 
 from __future__ import annotations
 
+import errno
 import io
 import os
 import sys
@@ -38,6 +39,8 @@ from replay.cli.common import Diagnostics, add_command, emit_json
 from replay.errors import InputError, ReplayError
 
 __all__ = ("app", "main")
+
+_NO_ROOM = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
 
 app = typer.Typer(
     name="replay",
@@ -90,6 +93,9 @@ add_command(app, "lab", lab.command)
 def main(arguments: list[str] | None = None) -> None:
     """Run the command line and exit with its code."""
     arguments = sys.argv[1:] if arguments is None else arguments
+    # Whoever closes a stream does not want to read it; without one, printing would fail, or land in some other file.
+    sys.stdout = sys.stdout or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    sys.stderr = sys.stderr or open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="replace")  # a terminal of few characters is no reason to fail
@@ -98,7 +104,9 @@ def main(arguments: list[str] | None = None) -> None:
     code = _run(arguments)
     try:
         sys.stdout.flush()
-    except BrokenPipeError:
+    except OSError as error:
+        if not isinstance(error, BrokenPipeError):
+            code = _report([], _no_room(error), InputError.exit_code)  # not as JSON: that is what found no room
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # nothing is left to fail at exit
     sys.exit(code)
 
@@ -116,10 +124,16 @@ def _run(arguments: list[str]) -> int:
         if error.filename:
             found = InputError(error.filename, f"no way to use it ({error.strerror})", "a readable file")
             return _report(arguments, found, found.exit_code)
+        if error.errno in _NO_ROOM:
+            return _report([], _no_room(error), InputError.exit_code)
         return _internal(error)
     except Exception as error:
         return _internal(error)
     return 0
+
+
+def _no_room(error: OSError) -> InputError:
+    return InputError("output", f"no way to write it ({error.strerror})", "room where it goes")
 
 
 def _report(arguments: list[str], error: ReplayError, code: int) -> int:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
-from replay.cli.common import Diagnostics, console, count_of, emit_json, progress_on_stderr, warn
+from replay.cli.common import Diagnostics, console, count_of, emit_json, progress_on_stderr, refuse_same_file, warn
 from replay.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -125,8 +125,7 @@ class _Request:
             return
         if len(traces) * max(len(self.profiles), 1) > 1:
             raise UsageError("--output takes the outcomes of one trace and one profile; several were asked for")
-        if self.output.exists() and any(Path(t).exists() and self.output.samefile(t) for t in traces):
-            raise UsageError(f"--output {self.output} is the trace itself; give the outcomes a file of their own")
+        refuse_same_file({"--output": self.output}, [*traces, *self.profiles])
 
     def carry_out(self, traces: list[str]) -> tuple[list[Run], list[InputError]]:
         """Replay every trace through every kernel; a bad trace does not keep the others from being replayed."""

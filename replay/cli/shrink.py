@@ -7,7 +7,7 @@ from pathlib import Path
 
 import typer
 
-from replay.cli.common import console, emit_json, progress_on_stderr
+from replay.cli.common import console, emit_json, progress_on_stderr, refuse_same_file
 
 
 def command(
@@ -31,13 +31,11 @@ def command(
     """
     from replay.compare.shrink import shrink, target_of
     from replay.compare.shrunk_file import write_shrunk
-    from replay.errors import UsageError
     from replay.report.shrink import print_rows, shrunk_facts
     from replay.session import named
     from replay.trace.reader import TraceFile
 
-    if output.exists() and trace.exists() and output.samefile(trace):
-        raise UsageError(f"--output {output} is the trace itself; give the smaller one a file of its own")
+    refuse_same_file({"--output": output}, [trace, baseline, candidate])
     kernels = named(baseline), named(candidate)
     with TraceFile.open(trace) as opened, progress_on_stderr(trace.name) as progress:
         target, row = target_of(opened, *kernels, function)

@@ -8,10 +8,11 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from replay.compare.causes import Cause
-from replay.errors import InputError
+from replay.errors import InputError, UsageError
 
 __all__ = ("Expected", "read_expected", "write_expected")
 
+_MOST = 1 << 26  # characters of such a file
 _VERSION = 2  # 1 had answers in short
 _FIELDS = ("function", "baseline_check", "baseline_answer", "candidate_check", "candidate_answer")
 
@@ -44,7 +45,11 @@ def read_expected(path: str | os.PathLike[str]) -> Expected:
         f'a file as written by --write-expect: {{"version": {_VERSION}, "differences": [{{"function": ..., ...}}]}}'
     )
     try:
-        content = json.loads(Path(path).read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8") as file:
+            text = file.read(_MOST + 1)
+        if len(text) > _MOST:
+            raise InputError(path, f"more than {_MOST:,} characters", needed)
+        content = json.loads(text)
     except OSError as error:
         raise InputError(path, f"no way to read it ({error.strerror})", needed) from error
     except (ValueError, RecursionError) as error:
@@ -68,10 +73,17 @@ def read_expected(path: str | os.PathLike[str]) -> Expected:
 
 
 def write_expected(path: str | os.PathLike[str], causes: Iterable[Cause]) -> None:
-    """Write causes as accepted ones; calls are noted for readers and not compared."""
+    """Write causes as accepted ones; calls are noted for readers and not compared.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
     entries = [{**dict(zip(_FIELDS, _key(cause), strict=True)), "calls": cause.calls} for cause in causes]
     text = json.dumps({"version": _VERSION, "differences": entries}, indent=2)
-    Path(path).write_text(text + "\n", encoding="utf-8")
+    try:
+        Path(path).write_text(text + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{os.fspath(path)}: cannot be written ({error.strerror})") from None
 
 
 def _key(cause: Cause) -> tuple[str, ...]:

@@ -171,6 +171,8 @@ def _below(folder: str) -> list[str]:
 
 def _other_than_a_trace(path: str) -> str:
     """Return what an Arrow file is if it is no trace; "" for a trace, and for what nobody can tell."""
+    if os.path.exists(path) and not os.path.isfile(path):
+        return "no regular file"  # opening a FIFO would wait for somebody to write to it
     try:
         with pa.memory_map(path) as file, pa.ipc.open_file(file) as reader:
             metadata = reader.schema.metadata or {}

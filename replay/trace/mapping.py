@@ -13,7 +13,7 @@ import stat
 
 import pyarrow as pa
 
-from replay.errors import TraceError
+from replay.errors import TraceError, did_you_mean_file
 from replay.trace.batch import Array
 
 __all__ = ("MappedFile",)
@@ -69,4 +69,5 @@ def _map(path: str) -> mmap.mmap:
             os.close(descriptor)
     except (OSError, ValueError, OverflowError) as error:
         reason = getattr(error, "strerror", None) or str(error)
-        raise TraceError(path, f"a file that cannot be opened ({reason})", "a trace file") from None
+        hint = did_you_mean_file(path) if isinstance(error, FileNotFoundError) else ""
+        raise TraceError(path, f"a file that cannot be opened ({reason})", "a trace file", hint) from None

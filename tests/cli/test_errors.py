@@ -103,7 +103,7 @@ def test_outcomes_never_replace_the_trace(replay, trace: Path, tmp_path: Path) -
     for output in (trace, tmp_path / "link.arrow"):
         answer = replay("run", trace, "-o", output)
         assert (answer.code, answer.out) == (2, "")
-        assert "is the trace itself" in answer.error
+        assert "is a file that is read" in answer.error
         assert trace.read_bytes() == before
 
 

@@ -166,6 +166,7 @@ def expanded(example: str) -> list[str]:
     return words[1:]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "example", [pytest.param(e, marks=needs_compiler) if ".c" in shlex.split(e)[-1] else e for e in HERE]
 )

@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from replay.compare import expect
 from replay.compare.causes import Cause, Verdict
 from replay.compare.expect import read_expected, write_expected
 from replay.errors import InputError
@@ -73,3 +74,9 @@ def test_files_of_other_versions_are_refused(accepted, version, words):
     with pytest.raises(InputError, match=words) as error:
         read_expected(accepted)
     assert "--write-expect" in str(error.value)
+
+
+def test_a_file_without_end_is_not_read_to_the_end(accepted, monkeypatch):
+    monkeypatch.setattr(expect, "_MOST", 100)
+    with pytest.raises(InputError, match="more than 100 characters"):
+        read_expected(accepted)

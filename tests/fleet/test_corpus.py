@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -12,7 +13,9 @@ import pytest
 
 import replay
 from replay.errors import InputError, UsageError
+from replay.fleet.corpus import find_traces
 from tests.fleet.conftest import alive, plain
+from tests.trace.build import lookup, write
 
 
 def test_two_workers_give_what_one_gives(fleet: list[Path], sequential: list[Any]) -> None:
@@ -118,3 +121,12 @@ def test_folders_without_a_trace(folder: Path, tmp_path: Path) -> None:
     shutil.copy(folder / "other.arrow", empty)
     with pytest.raises(InputError, match="some other program"):
         replay.find_traces([empty])
+
+
+def test_a_fifo_in_a_folder_is_passed_over(tmp_path: Path) -> None:
+    """Opening it would wait for ever."""
+    trace = write(tmp_path / "a.arrow", lookup(0x100))
+    os.mkfifo(tmp_path / "b.arrow")
+    found = find_traces([tmp_path])
+    assert found.traces == [str(trace)]
+    assert found.passed_over == {str(tmp_path / "b.arrow"): "no regular file"}

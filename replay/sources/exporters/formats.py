@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from replay.errors import InputError, UnknownNameError, UsageError
+from replay.errors import InputError, UnknownNameError, UsageError, did_you_mean_file
 
 __all__ = ("FORMATS", "PACKED", "Format", "format_named", "format_of_input", "format_of_output")
 
@@ -96,11 +96,14 @@ def format_of_input(path: str) -> Format:
     Raises:
         InputError: it cannot be read, or is of none that can be read again.
     """
+    if os.path.exists(path) and not os.path.isfile(path):
+        raise InputError(path, "no regular file", "a trace")  # opening a FIFO would wait for somebody to write to it
     try:
         with open(path, "rb") as file:
             start = file.read(8)
     except OSError as error:
-        raise InputError(path, f"no file that can be read ({error.strerror})", "a trace") from None
+        hint = did_you_mean_file(path) if isinstance(error, FileNotFoundError) else ""
+        raise InputError(path, f"no file that can be read ({error.strerror})", "a trace", hint) from None
     for magic, name in _MAGIC.items():
         if start.startswith(magic):
             return format_named(name)

@@ -15,7 +15,7 @@ from typing import IO, TYPE_CHECKING, NamedTuple, cast
 
 import pyarrow as pa
 
-from replay.errors import InputError
+from replay.errors import InputError, did_you_mean_file
 
 from .rejects import Rejects
 
@@ -77,15 +77,16 @@ def open_input(path: Path | str) -> Iterator[IO[bytes]]:
     try:
         raw = cast("IO[bytes]", sys.stdin.buffer) if str(path) == "-" else open(path, "rb")  # noqa: SIM115
     except OSError as error:
-        raise InputError(where, f"no way to read it ({error.strerror})", "a readable file") from None
+        hint = did_you_mean_file(path) if isinstance(error, FileNotFoundError) else ""
+        raise InputError(where, f"no way to read it ({error.strerror})", "a readable file", hint) from None
     with closing(raw) if str(path) != "-" else _left_open():
         buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", raw))
-        begin = buffered.peek(16)
-        for magic, what, hint in _OTHERS:
-            if begin.startswith(magic):
-                raise InputError(where, what, "text", hint)
-        reader = next((reader for magic, reader in _MAGIC if begin.startswith(magic)), None)
         try:
+            begin = buffered.peek(16)
+            for magic, what, hint in _OTHERS:
+                if begin.startswith(magic):
+                    raise InputError(where, what, "text", hint)
+            reader = next((reader for magic, reader in _MAGIC if begin.startswith(magic)), None)
             yield cast("IO[bytes]", reader(buffered) if reader else buffered)
         except (EOFError, zlib.error, lzma.LZMAError, gzip.BadGzipFile) as error:
             raise InputError(where, f"damaged compression ({error})", "a whole file", "copy it again") from None

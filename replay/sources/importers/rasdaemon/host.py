@@ -104,7 +104,8 @@ def _layout(kernel: str | None, layout: str | None) -> Layout:
     if any(known.name == layout for known in LAYOUTS) or not path.is_file():
         return layout_named(layout)
     try:
-        numbers = action_types(path.read_bytes()[: 1 << 20].decode("utf-8", "replace"))
+        with path.open("rb") as file:
+            numbers = action_types(file.read(1 << 20).decode("utf-8", "replace"))
     except OSError as error:
         raise InputError(path, f"a file that cannot be read ({error.strerror})", "an event format file") from None
     if not numbers:
