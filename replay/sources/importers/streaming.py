@@ -80,6 +80,7 @@ def open_input(path: Path | str) -> Iterator[IO[bytes]]:
         hint = did_you_mean_file(path) if isinstance(error, FileNotFoundError) else ""
         raise InputError(where, f"no way to read it ({error.strerror})", "a readable file", hint) from None
     with closing(raw) if str(path) != "-" else _left_open():
+        reader = None
         buffered = raw if isinstance(raw, io.BufferedReader) else io.BufferedReader(cast("io.RawIOBase", raw))
         try:
             begin = buffered.peek(16)
