@@ -264,8 +264,18 @@ def test_counters_of_nodes() -> None:
     assert machine.offline_pages(block, 0x8000)[0] == 0
     assert machine.remove_memory(block, 0x8000)[0] == 0
     counters = machine.counters()
-    assert (counters[Counter.POISONED, None], counters[Counter.TOTAL, None]) == (3, 3)
-    assert (Counter.TOTAL, 2) not in counters
+    assert (counters[Counter.POISONED, None], counters[Counter.TOTAL, None]) == (3, 4)
+    assert machine.add_memory(block, 0x8000, node=2)[0] == 0
+    assert machine.online_pages(block, 0x8000)[0] == 0
+    machine.page_state(block + 1, 1, PageKind.BUDDY)
+    machine.memory_failure(block + 1)
+    counters = machine.counters()
+    assert counters[Counter.POISONED, None] == 4
+    assert [counters[key, 2] for key in (Counter.TOTAL, Counter.FAILED, Counter.RECOVERED)] == [
+        2,
+        1,
+        1,
+    ]  # they were kept
 
 
 # Rows.
