@@ -15,13 +15,14 @@ import numpy as np
 
 from replay.compare.causes import Cause, Verdict
 from replay.compare.kernels import Pair, compare_trace
-from replay.errors import ReplayError, UsageError
+from replay.errors import ReplayError, UnknownNameError, UsageError
 from replay.kernel.profiles import Profile
+from replay.kernel.registry import FUNCTIONS
 from replay.trace.batch import Batch
 from replay.trace.header import MachineDescription
 from replay.trace.literals import batch_of
 from replay.trace.reader import TraceFile
-from replay.trace.schema import DEVICE_CALLS, DUMPS, LOOKUPS, TRANSITIONS, EventKind, Phase
+from replay.trace.schema import DEVICE_CALLS, DUMPS, LOOKUPS, POISON_CALLS, TRANSITIONS, EventKind, Phase
 from replay.trace.validate import RowChecker, check_machine
 
 __all__ = ("Row", "Shrunk", "Target", "shrink", "target_of")
@@ -92,8 +93,11 @@ def target_of(trace: TraceFile, baseline: Profile, candidate: Profile, function:
         function: take the first one of this function.
 
     Raises:
-        UsageError: they do not differ there.
+        UsageError: there is no such function, or they do not differ there.
     """
+    known = {f.name for f in FUNCTIONS.values()} | {kind.name.lower() for kind in POISON_CALLS | DEVICE_CALLS}
+    if function and function not in known:
+        raise UnknownNameError("function", function, sorted(known), f"there are {', '.join(sorted(known))}")
     differing = compare_trace(trace, baseline, candidate).causes.differing
     found = [c for c in differing if (not function or c.function == function) and c.first is not None]
     if not found:

@@ -130,3 +130,9 @@ def test_an_interrupt_ends_it_without_a_traceback_and_leaves_no_file(tmp_path):
     assert child.returncode not in {0, 4}
     assert "Traceback" not in err
     assert [path.name for path in tmp_path.iterdir()] == ["a.arrow"]
+
+
+def test_shrink_names_the_function_that_was_meant(replay, room):
+    answer = replay("shrink", "walk.arrow", "-b", "v5.11", "-c", "v5.12", "-f", "pfn_to_online_pag", "-o", "a.arrow")
+    assert answer.code == 2
+    assert "unknown function 'pfn_to_online_pag' (did you mean pfn_to_online_page" in answer.error
