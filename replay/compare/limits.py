@@ -36,7 +36,7 @@ class Limit:
 _NEVER: dict[type[Any], tuple[tuple[dict[str, tuple[bool, ...]], str], ...]] = {
     WalkState: (
         ({"PRESENT": (True,), "VALID": (False,)}, "a section gets its mem_map in the same step as it becomes present"),
-        ({"HIGH": (True,)}, "a trace holds only pfns whose address fits 64 bits"),
+        ({"HIGH": (True,), "MEMBLOCK": (True,)}, "a number that is no pfn is not memory, whatever its lower bits say"),
     ),
     MetadataFacts: (({"inside": (False,), "data": (True,)}, "what is outside of a pagemap is none of its data"),),
     RegionFacts: (({"of_type": (False,), "other": (True,)}, "where nothing is of the type, nothing is mixed"),),

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.engine.acceleration import Acceleration
+from replay.engine.aliases import loses_bits, without_lost_bits
 from replay.engine.answers import answered
 from replay.engine.dense import Stretch, dense_stretches
 from replay.engine.device_report import compare_asked, count_steps
@@ -122,6 +123,7 @@ class Replayer:
         self._numbers = Numbering.of(profile.rules)
         self.tally = Tally()
         self.strings = strings
+        self._where, self._loses_bits = where, loses_bits(self.kernel.config, profile.features)
         self._index = StateIndex(self.machine, section_limit=self.kernel.has("kpageflags-section-limit"))
         self._tables = {f.name: tabulate(f, self.kernel) for f in LOOKUP_FUNCTIONS}
         self._acceleration = Acceleration(compiled)
@@ -155,6 +157,8 @@ class Replayer:
             raise CandidateError(self._name, f"{error}; needed a last check that always holds") from error
 
     def _feed(self, batch: Batch) -> None:
+        if self._loses_bits:
+            batch = without_lost_bits(batch, self.machine.geometry.page_shift, self._where)
         kinds = np.asarray(batch.column("kind"), np.uint8)
         outcomes = blank_outcomes(len(batch)) if self._keep else None
         present = kinds_in(kinds)

@@ -27,6 +27,9 @@ def lookup_units(p: Places) -> Iterator[Unit]:
     for pfn in edges:
         for row in p.look(pfn):
             yield Unit((row,))
+    for number in (p.boot[0].start | 1 << 64 - p.machine.page_shift, (1 << 64) - 1):
+        for kind in (_K.PFN_VALID, _K.PFN_TO_ONLINE_PAGE):
+            yield Unit(({"kind": kind, "pfn": number},))
     for pfn in (p.boot[0].start, p.boot[3].start):
         off, on = p.range(_K.OFFLINE_PAGES, pfn, p.section), p.range(_K.ONLINE_PAGES, pfn, p.section, zone=Zone.NORMAL)
         yield Unit((off, *p.look(pfn + 1), on, *p.look(pfn + 1)))

@@ -114,17 +114,18 @@ def _mapping(mapper: _Mapper, pfn: int, task: int) -> Row:
 def access_units(area: Area, next_tasks: Callable[[int], int]) -> list[Unit]:
     """Return accesses to pages in every condition that an access looks at."""
     units = []
-    for entry, swap, cache, evictable in product((False, True), repeat=4):
+    for entry, mapped, swap, cache, evictable in product((False, True), repeat=5):
         pfn, task, rows = area.take(1), next_tasks(1), list[Row]()
         page: Row = {"kind": EventKind.PAGE_STATE, "pfn": pfn, "page_kind": PageKind.LRU}
         rows.append({"kind": EventKind.TASK_STATE, "task": task, "flags": int(TaskFlag.HANDLER | TaskFlag.HAS_DEFAULT)})
+        here: Row = {"kind": EventKind.MAP_PAGES, "pfn": pfn, "task": task, "map_shift": 12}
         if entry:
             dirty = PageFlag.MAPPED | PageFlag.DIRTY | PageFlag.ANON
             rows.append({**page, "page_flags": int(dirty)})
-            rows.append(
-                {"kind": EventKind.MAP_PAGES, "pfn": pfn, "task": task, "vaddr": _VADDR + (pfn << 12), "map_shift": 12}
-            )
+            rows.append(here | {"vaddr": _VADDR + (pfn << 12)})
             rows.append({"kind": EventKind.MEMORY_FAILURE, "pfn": pfn, "flags": 0})
+        if mapped:
+            rows.append(here | {"vaddr": 2 * _VADDR + (pfn << 12)})
         flags = PageFlag.POISON_GIVEN | PageFlag.HWPOISON
         for has, flag in ((swap, PageFlag.SWAPCACHE), (cache, PageFlag.MAPPING_SET), (evictable, PageFlag.EVICTABLE)):
             flags |= flag if has else PageFlag(0)
