@@ -115,8 +115,10 @@ def test_incremental_states_are_the_states_resolved_anew(case: Case, kernel: Pro
     anew = StateIndex(replayer.machine, section_limit=index.section_limit)
     for name in ("starts", "codes", "pgmaps"):
         np.testing.assert_array_equal(getattr(index, name), getattr(anew, name), name)
-    inside = anew.flat.size - 1  # the table does not shrink: what was inside once is told there
-    np.testing.assert_array_equal(index.flat[:inside], anew.flat[:-1])
+    # The table does not shrink, as what was inside once is told there; nor does it grow when flags of sections behind it
+    # change: they are found by their segments.
+    inside = min(anew.flat.size, index.flat.size) - 1
+    np.testing.assert_array_equal(index.flat[:inside], anew.flat[:inside])
     beyond = np.arange(inside, index.flat.size - 1, dtype=np.uint64) << index.shift
     assert index.flat[-1] == MIXED
     np.testing.assert_array_equal(index.flat[inside:-1], index.codes[index.segment_of(beyond)])

@@ -22,7 +22,7 @@ from replay.trace.schema import COLUMNS, EventKind
 
 from .assembly import Assembly, ImportReport
 from .calls import RESULTS
-from .functions import NUMBERS
+from .functions import PFN_LIMIT
 from .journal import export_entries, json_entries
 from .log_forms import Form, Role, form_of
 from .log_lines import BOOT, CALENDAR, Entry, read_line
@@ -122,7 +122,7 @@ class _Log:
     def _call(self, entry: Entry, form: Form, found: re.Match[str], message: str) -> None:
         assert form.kind is not None
         pfn = int(found["pfn"], 16)
-        values = self._values(form, found) if pfn < NUMBERS else None
+        values = self._values(form, found) if pfn < PFN_LIMIT else None
         if values is None:
             self.rejects.add(entry.line, "a pfn, page type or result that is not known", message)
             return
