@@ -115,17 +115,25 @@ def access_units(area: Area, next_tasks: Callable[[int], int]) -> list[Unit]:
     """Return accesses to pages in every condition that an access looks at."""
     units = []
     for entry, mapped, swap, cache, evictable in product((False, True), repeat=5):
-        pfn, task, rows = area.take(1), next_tasks(1), list[Row]()
+        pfn, task, rows = area.take(1), next_tasks(2), list[Row]()
         page: Row = {"kind": EventKind.PAGE_STATE, "pfn": pfn, "page_kind": PageKind.LRU}
-        rows.append({"kind": EventKind.TASK_STATE, "task": task, "flags": int(TaskFlag.HANDLER | TaskFlag.HAS_DEFAULT)})
+        rows.append(
+            {
+                "kind": EventKind.TASK_STATE,
+                "task": task,
+                "value": task,
+                "flags": int(TaskFlag.HANDLER | TaskFlag.HAS_DEFAULT),
+            }
+        )
         here: Row = {"kind": EventKind.MAP_PAGES, "pfn": pfn, "task": task, "map_shift": 12}
         if entry:
             dirty = PageFlag.MAPPED | PageFlag.DIRTY | PageFlag.ANON
             rows.append({**page, "page_flags": int(dirty)})
             rows.append(here | {"vaddr": _VADDR + (pfn << 12)})
             rows.append({"kind": EventKind.MEMORY_FAILURE, "pfn": pfn, "flags": 0})
-        if mapped:
-            rows.append(here | {"vaddr": 2 * _VADDR + (pfn << 12)})
+        if mapped:  # at another place of the same memory, by another thread: a row maps a page to a task once
+            thread: Row = {"kind": EventKind.TASK_STATE, "task": task + 1, "value": task, "flags": 0}
+            rows += [thread, here | {"task": task + 1, "vaddr": 2 * _VADDR + (pfn << 12)}]
         flags = PageFlag.POISON_GIVEN | PageFlag.HWPOISON
         for has, flag in ((swap, PageFlag.SWAPCACHE), (cache, PageFlag.MAPPING_SET), (evictable, PageFlag.EVICTABLE)):
             flags |= flag if has else PageFlag(0)
