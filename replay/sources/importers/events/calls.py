@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from replay.sources.importers.pfns import NUMBERS
 from replay.sources.importers.recording.calls import Tasks
 from replay.sources.importers.recording.ftrace import Events, Ints
 from replay.sources.importers.recording.rows import Order, Row
@@ -15,7 +16,7 @@ from replay.sources.importers.rejects import Rejects
 from replay.trace.poison import NO_ACTION, ActionResult
 from replay.trace.schema import EventKind
 
-from .functions import ACTION_EVENT, CALLS, NUMBERS, RETURN, fields
+from .functions import ACTION_EVENT, CALLS, RETURN, fields
 from .page_types import NO_MEMORY, PageTypes
 
 __all__ = ("RESULTS", "Changes", "PoisonCalls", "calls_around")

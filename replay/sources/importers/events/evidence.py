@@ -11,12 +11,12 @@ import numpy.typing as npt
 from replay.errors import UsageError
 from replay.kernel.poison_types import ActionType, layout_of
 from replay.machine.geometry import SUBSECTION_SHIFT
+from replay.sources.importers.pfns import PFN_LIMIT
 from replay.sources.importers.recording.table import Column
 from replay.trace.header import MachineDescription
 from replay.trace.poison import NO_ACTION
 from replay.trace.schema import COLUMNS, EventKind
 
-from .functions import PFN_LIMIT
 from .pagemaps import ABSENT, UNKNOWN, AssumedRow, PagemapEvidence
 
 __all__ = ("PagemapWitness", "insert_rows")

@@ -14,9 +14,7 @@ __all__ = (
     "FUNCTIONS",
     "INLINED",
     "LOOKUPS",
-    "NUMBERS",
     "PAGEMAP_LOOKUP",
-    "PFN_LIMIT",
     "RETURN",
     "Function",
     "fields",
@@ -25,8 +23,6 @@ __all__ = (
 RETURN = "__return"
 ACTION_EVENT = "memory_failure_event"
 INLINED = "pfn_to_online_page_inlined"  # a probe behind the inlined lookup: argument and answer in one event
-PFN_LIMIT = 1 << 52  # what fits into 64 bits of bytes, with 4 KiB pages
-NUMBERS = 1 << 64  # what pfn_valid, pfn_to_online_page and poison calls are handed
 
 
 @dataclass(frozen=True)

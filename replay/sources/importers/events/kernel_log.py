@@ -14,6 +14,7 @@ import numpy as np
 
 from replay.errors import InputError, UsageError
 from replay.kernel.poison_types import ActionType
+from replay.sources.importers.pfns import PFN_LIMIT
 from replay.sources.importers.recording.table import Column
 from replay.sources.importers.rejects import Rejects
 from replay.sources.importers.streaming import Block, blocks_of, look_ahead, open_input, source_name
@@ -22,7 +23,6 @@ from replay.trace.schema import COLUMNS, EventKind
 
 from .assembly import Assembly, ImportReport
 from .calls import RESULTS
-from .functions import PFN_LIMIT
 from .journal import export_entries, json_entries
 from .log_forms import Form, Role, form_of
 from .log_lines import BOOT, CALENDAR, Entry, read_line

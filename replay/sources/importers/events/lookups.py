@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import numpy.typing as npt
 
+from replay.sources.importers.pfns import PFN_LIMIT
 from replay.sources.importers.recording.calls import Pairs, Tasks, pair
 from replay.sources.importers.recording.ftrace import Events, Ints
 from replay.sources.importers.recording.lookups import NOT_GIVEN, Lookups
@@ -15,7 +16,7 @@ from replay.sources.importers.rejects import Rejects
 from replay.trace.schema import EventKind
 
 from .calls import Changes, calls_around
-from .functions import INLINED, LOOKUPS, PAGEMAP_LOOKUP, PFN_LIMIT, RETURN
+from .functions import INLINED, LOOKUPS, PAGEMAP_LOOKUP, RETURN
 from .numbers import Unsigned, read_field
 from .pagemap_calls import PagemapIds
 

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from replay.errors import InputError
+from replay.sources.importers.pfns import PFN_LIMIT
 from replay.sources.importers.recording.ftrace import Events, Ints
 from replay.sources.importers.recording.pagemaps import pagemap_type
 from replay.sources.importers.recording.rows import Effect, Order, Row
@@ -28,7 +29,6 @@ _NEEDED = {
 _ALTMAP_VALID = 1
 _ALTMAP = {"altmap_base": "altmap_base_pfn", "altmap_reserve": "altmap_reserve", "altmap_free": "altmap_free"}
 _ERRORS = (1 << 64) - 4095  # pointers from here on are error codes
-_MAX_PFN = 1 << 52
 _MAX_IDS = 1 << 18
 _MAX_OPEN = 1 << 12
 
@@ -171,7 +171,7 @@ class PagemapCalls:
         if name == "memunmap_pages":
             low, high = given.get("range_start", 0), given.get("range_end", 0)
             return given["pgmap"] > 0 and 0 <= low <= high < MAX_RUN_PAGES << self.shift
-        if given["flags"] & _ALTMAP_VALID and any(not 0 <= given.get(key, -1) < _MAX_PFN for key in _ALTMAP.values()):
+        if given["flags"] & _ALTMAP_VALID and any(not 0 <= given.get(key, -1) < PFN_LIMIT for key in _ALTMAP.values()):
             return False
         return given["pgmap"] > 0 and 1 <= given["nr_range"] < 1 << 16 and all(
             0 <= low <= high < MAX_RUN_PAGES << self.shift and low % (1 << self.shift) == 0
@@ -242,7 +242,7 @@ class PagemapCalls:
             self.unused["memunmap_pages of a pagemap whose range is not known"] += 2
             self.not_followed += 2
             return []
-        low, high = self._ranges.pop(number, (0, _MAX_PFN))
+        low, high = self._ranges.pop(number, (0, PFN_LIMIT))
         values = {"pgmap": number}
         if fetched:
             low, high = given["range_start"] >> self.shift, (given["range_end"] >> self.shift) + 1

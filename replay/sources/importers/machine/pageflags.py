@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from replay.errors import InputError
+from replay.sources.importers.pfns import PFN_LIMIT
 from replay.sources.importers.rejects import Rejects
 
 from .files import read_lines, read_pieces
@@ -54,7 +55,6 @@ class Kpf(IntEnum):
 _LETTERS = "LERUDlASWIBMasbHTGuXnxtoz"
 _NOPAGE, _HWPOISON = _LETTERS.index("n"), _LETTERS.index("X")
 _SYMBOLS = re.compile("".join(f"[{letter}_]" for letter in _LETTERS) + r"[\w]*")
-_MAX_PFN = 1 << 52
 CHUNK = 256  # pages; the smallest sections are 16 MiB of 64 KiB pages
 _MAX_RUNS = 1 << 22
 
@@ -121,7 +121,7 @@ def _take(flags: NDArray[np.uint64], result: PageFlags, path: Path) -> None:
     """Add entries; those before them were a multiple of CHUNK."""
     absent = (flags & np.uint64(Kpf.NOPAGE)) != 0
     steps = np.flatnonzero(np.diff(absent, prepend=False, append=False)).reshape(-1, 2) + result.end
-    if len(result.absent) + len(steps) > _MAX_RUNS or result.end + len(flags) > _MAX_PFN:
+    if len(result.absent) + len(steps) > _MAX_RUNS or result.end + len(flags) > PFN_LIMIT:
         raise InputError(path, f"more than {_MAX_RUNS} holes", _DUMP)
     for first, end in steps.tolist():
         result.add_absent(first, end)
@@ -144,7 +144,7 @@ def read_page_types(path: Path, rejects: Rejects) -> PageFlags:
     result = PageFlags()
     for number, first, length, symbols in _lines(path, rejects):
         end = first + length
-        if first < result.end or end > _MAX_PFN:
+        if first < result.end or end > PFN_LIMIT:
             raise InputError(f"{path}:{number}", f"pfn {first:#x} after {result.end:#x}", "pfns in ascending order")
         result.end = end
         if symbols[_NOPAGE] == "n":

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from replay.errors import InputError
+from replay.sources.importers.pfns import PFN_LIMIT
 
 from .ftrace import Events, Ints
 
@@ -19,6 +20,7 @@ __all__ = (
     "CALLS",
     "LOOKUP_EVENTS",
     "POINTS",
+    "POISON_CALLS",
     "RETURN",
     "Call",
     "Calls",
@@ -30,8 +32,11 @@ __all__ = (
 )
 
 RETURN = "__return"
-PFN_LIMIT = 1 << 52  # what fits into 64 bits of bytes, with 4 KiB pages
-_ANY_NUMBER = {"memory_failure", "soft_offline_page", "unpoison_memory"}  # are handed what somebody wrote to a file
+POISON_CALLS = (
+    "memory_failure",
+    "soft_offline_page",
+    "unpoison_memory",
+)  # are handed whatever somebody wrote to a file
 LOOKUP_EVENTS = ("pfn_to_online_page", "get_dev_pagemap")
 # Functions with entry and return, and the fields of both that are needed.
 CALLS: dict[str, tuple[tuple[str, ...], tuple[str, ...]]] = {
@@ -245,6 +250,6 @@ def _fields(events: Events, at: int, needed: tuple[str, ...]) -> dict[str, int]:
                 events.at(at), f"{events.names[int(events.kind[at])]}: {text[:100]!r}", f"a field {key}=",
                 "the line is damaged, or the probe was defined otherwise",
             )  # fmt: skip
-    if values.get("pfn", 0) >= PFN_LIMIT and events.names[int(events.kind[at])] not in _ANY_NUMBER:
+    if values.get("pfn", 0) >= PFN_LIMIT and events.names[int(events.kind[at])] not in POISON_CALLS:
         raise InputError(events.at(at), text[:100], f"a pfn below {PFN_LIMIT:#x}")
     return values

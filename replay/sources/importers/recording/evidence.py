@@ -12,10 +12,9 @@ import numpy as np
 from replay.trace.poison import ActionResult
 from replay.trace.schema import EventKind
 
-from .calls import Call, Calls, Point
+from .calls import POISON_CALLS, Call, Calls, Point
 from .ftrace import Events
 from .lookups import NOT_GIVEN, Lookups
-from .visits import POISON_CALLS
 
 __all__ = ("Action", "Evidence", "read_evidence")
 

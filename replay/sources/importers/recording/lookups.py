@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 
 from replay.errors import InputError
+from replay.sources.importers.pfns import PFN_LIMIT
 from replay.trace.schema import EventKind
 
 from .boot import Boot
-from .calls import PFN_LIMIT, Call, Calls, Pairs, Tasks, pair
+from .calls import Call, Calls, Pairs, Tasks, pair
 from .ftrace import Events, Ints, Words
 from .pagemaps import Pagemaps
 

@@ -6,6 +6,7 @@ import re
 from bisect import bisect_right
 
 from replay.sources.importers.machine.iomem import parse_iomem
+from replay.sources.importers.pfns import PFN_LIMIT
 from replay.trace.schema import EventKind, SectionFlags
 
 from .boot import Boot
@@ -18,7 +19,6 @@ from .steps import step_files
 __all__ = ("machine_dump_rows",)
 
 _BLOCK = re.compile(r"^memory(\d+) .*\bstate=(\S+)", re.M)
-_EVERYTHING = 1 << 52  # pfns
 
 
 def machine_dump_rows(
@@ -62,7 +62,7 @@ def machine_dump_rows(
             until = next((begin for begin in begins if begin > at), len(events))
             if at >= 0 and bisect_right(changes, until) > bisect_right(changes, at):
                 # Something changed after the step had ended: the moment of the print is not known well enough.
-                asked = Asked(until, 0, _EVERYTHING)
+                asked = Asked(until, 0, PFN_LIMIT)
             else:
                 asked = None
             rows += read(folder, name, at, asked, boot, strings, warn)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 
+from replay.sources.importers.pfns import PFN_LIMIT
 from replay.trace.schema import EventKind
 
 from .boot import Boot
@@ -89,7 +90,7 @@ def _read_between(events: Events, tasks: Tasks, at: int, until: int) -> tuple[in
 def _dump(label: str, dump: SectionsDump, at: int, until: int | None, boot: Boot, strings: Strings) -> list[Row]:
     """Return the rows of one dump, read between the events ``at`` and ``until``; None: exactly at ``at``."""
     values = {"label": strings.label(label), "nr_pages": len(dump.sections)}
-    asked = None if until is None else Asked(until, 0, 1 << 52)
+    asked = None if until is None else Asked(until, 0, PFN_LIMIT)
     rows = [Row(at, Order.DUMP, EventKind.SECTIONS_DUMP, values, asked=asked)]
     for pfn, flags, bits in dump.sections:
         state = {"pfn": pfn, "recorded_flags": flags, "recorded_bits": bits}

@@ -9,7 +9,7 @@ from replay.trace.poison import NO_ACTION, CallContext
 from replay.trace.schema import EventKind
 
 from .boot import Boot
-from .calls import Call, Calls
+from .calls import POISON_CALLS, Call, Calls
 from .counters import counter_rows, parse_vmstate, place_blocks, sysctl_rows
 from .devices import Devices
 from .dumps import action_types
@@ -23,7 +23,7 @@ from .states import PageStates
 from .tasks import DaxFiles, task_rows
 from .transitions import OWNERS
 from .victims import parse_victims
-from .visits import POISON_CALLS, Joined, Phase, Visit, visits
+from .visits import Joined, Phase, Visit, visits
 
 __all__ = ("PoisonReader",)
 

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from .calls import PFN_LIMIT
+from replay.sources.importers.pfns import PFN_LIMIT
+
 from .ftrace import Ints
 from .lookups import Lookups
 

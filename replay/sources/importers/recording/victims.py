@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from replay.errors import InputError
+from replay.sources.importers.pfns import PFN_LIMIT
 from replay.trace.poison import MappingClass
 
 __all__ = ("Facts", "Filter", "Pool", "Sharer", "Sigbus", "Victim", "parse_victims")
@@ -137,7 +138,6 @@ class Victim:
 
 
 _MAPPINGS = {"none": MappingClass.NONE, "block-device": MappingClass.BLOCK_DEVICE}
-_PFNS = 1 << 52  # that an address of 64 bits can name
 _MOMENTS = ("before", "after", "after_touch", "after_exit", "after_unpoison")
 
 
@@ -172,7 +172,7 @@ def _number(value: str | float, bits: int = 64) -> int:
 def _pfn(given: dict[str, Any]) -> int:
     """Return the pfn that the kernel is asked about: some files take an address, which has no room for every number."""
     pfn = _number(given["pfn"])
-    return pfn % _PFNS if str(given.get("inject")).endswith("_offline_page") else pfn
+    return pfn % PFN_LIMIT if str(given.get("inject")).endswith("_offline_page") else pfn
 
 
 def _victim(given: dict[str, Any]) -> Victim:

@@ -10,9 +10,8 @@ from .calls import Call
 from .ftrace import Events
 from .victims import Victim
 
-__all__ = ("POISON_CALLS", "Joined", "Phase", "Visit", "visits")
+__all__ = ("Joined", "Phase", "Visit", "visits")
 
-POISON_CALLS = ("memory_failure", "soft_offline_page", "unpoison_memory")
 _MARK = re.compile(r"VICTIM id=(\d+) (begin|injected|again begin|again end|touch|unpoison begin|unpoison end|end)\b")
 
 
